@@ -1,0 +1,1 @@
+"""The demo: an invented organisation, its documents and questions."""

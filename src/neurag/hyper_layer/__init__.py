@@ -1,0 +1,1 @@
+"""Routing, fusion and the layer itself: what makes a bank of neurons act inside the backbone."""

@@ -1,0 +1,1 @@
+"""Documents, augmentation, encoder, bank: what turns text into stored neurons."""
