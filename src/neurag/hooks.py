@@ -1,0 +1,71 @@
+"""Hooks on submodules as context managers: they are always removed, whatever happens inside.
+
+Not here: what is done with the tensors. Three verbs are all the project needs.
+
+    >>> with add_to_output(layer.mlp.down_proj, lambda x: x * 0):  # doctest: +SKIP
+    ...     model(ids)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from torch import Tensor, nn
+
+
+def _first(value: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return value[0] if isinstance(value, tuple) else value
+
+
+@contextmanager
+def read_output(module: nn.Module, see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call `see` with the module's output at every forward pass."""
+
+    def hook(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        see(_first(output))
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def read_input(module: nn.Module, see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call `see` with the module's first positional input at every forward pass."""
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        see(inputs[0])
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def add_to_output(module: nn.Module, delta: Callable[[Tensor, Tensor], Tensor | None]) -> Iterator[None]:
+    """Replace the output by `delta(input, output)`; None leaves it as it is."""
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return delta(inputs[0], output)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def on_each(
+    modules: Sequence[nn.Module], delta: Callable[[int, Tensor, Tensor], Tensor | None]
+) -> Iterator[None]:
+    """`add_to_output` on several modules; `delta` also gets the module's place in the list."""
+    with ExitStack() as stack:
+        for place, module in enumerate(modules):
+            stack.enter_context(add_to_output(module, lambda x, y, at=place: delta(at, x, y)))  # type: ignore[misc]
+        yield

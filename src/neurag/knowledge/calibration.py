@@ -1,0 +1,177 @@
+"""What is fixed once per backbone: the key space, the yardstick of surprise, and the neurons' input space.
+
+All of it comes from one small neutral text that ships with the package (`neutral/neutral.tsv`), never from a
+bank, so a document's score does not depend on the other documents. Not here: scoring (hyper_layer/routing.py)
+and training (encoder.py).
+
+    >>> calibration = load_calibration(backbone)         # doctest: +SKIP
+    >>> calibration.project(hidden).shape                # [T, D] -> [T, key_width]  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..backbone import Backbone, cache_folder
+from ..hooks import read_input, read_output
+from ..prompts import render
+
+KEY_WIDTH = 192
+NEUTRAL_KEYS = 16_384
+WINDOWS = (30, 120, 240)
+FORMAT = "2"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The constants of one backbone (about 14 MB for the default one)."""
+
+    layer: int
+    """rho, the routing layer: keys and queries are its output."""
+    mean: Tensor
+    """[D] mean of the neutral states."""
+    whiten: Tensor
+    """[D, key_width] whitening onto the leading principal axes."""
+    neutral: Tensor
+    """[n, key_width] neutral keys, in text order: what chance matches look like."""
+    unit_mean: Tensor
+    """[depth, ffn_width] mean input of every down projection while answering."""
+    unit_scale: Tensor
+    """[depth, ffn_width] standard deviation of the same."""
+    version: str
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """[T, D] states of the routing layer -> [T, key_width] unit vectors: norm(P w(h))."""
+        return torch.nn.functional.normalize((hidden.float() - self.mean) @ self.whiten, dim=-1)
+
+    def surprise(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How well chance matches each query token: mean and deviation of its best similarity over a
+        neutral window of 120 tokens, and the growth of that mean with the log of the window's length.
+
+        Shapes: [T, key_width] -> three times [T].
+        """
+        similar = queries @ self.neutral.T  # [T, n]
+        short, middle, long = (_window_maxima(similar, w) for w in WINDOWS)
+        growth = (long.mean(1) - short.mean(1)) / math.log(WINDOWS[2] / WINDOWS[0])
+        return middle.mean(1), middle.std(1), growth
+
+    def salience(self, queries: Tensor) -> Tensor:
+        """g: how surprising an exact match of each token would be, in deviations. [T, key_width] -> [T]."""
+        mean, deviation, _ = self.surprise(queries)
+        return (1 - mean) / deviation
+
+
+def _window_maxima(similar: Tensor, window: int) -> Tensor:
+    whole = similar.shape[1] // window * window
+    return similar[:, :whole].reshape(len(similar), -1, window).amax(-1)
+
+
+def load_calibration(backbone: Backbone) -> Calibration:
+    """The backbone's calibration, computed on first use (about 20 s on two cores) and then cached."""
+    text = files("neurag.knowledge").joinpath("neutral/neutral.tsv").read_text(encoding="utf-8")
+    key = hashlib.sha256(f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{text}".encode()).hexdigest()[:16]
+    path = cache_folder() / "calibration" / f"{key}.safetensors"
+    if not path.exists():
+        _save(path, calibrate(backbone, text, key))
+    with safe_open(str(path), framework="pt", device=str(backbone.device)) as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no dict
+        layer = int(stored.metadata()["layer"])
+    return Calibration(layer=layer, version=key, **tensors)
+
+
+def _save(path: Path, made: Calibration) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = ("mean", "whiten", "neutral", "unit_mean", "unit_scale")
+    aside = path.with_suffix(f".{os.getpid()}")
+    save_file(
+        {n: getattr(made, n).cpu().contiguous() for n in names}, aside, metadata={"layer": str(made.layer)}
+    )
+    aside.replace(path)
+
+
+@torch.no_grad()
+def calibrate(backbone: Backbone, text: str, version: str) -> Calibration:
+    """Read the neutral text (lines of topic, tab, paragraph) once as documents and once as answers."""
+    lines = [line.split("\t", 1) for line in text.splitlines() if "\t" in line]
+    layer = max(1, round(backbone.depth / 3))
+    states = torch.cat(list(_document_states(backbone, [body for _, body in lines], layer)))
+    mean = states.mean(0)
+    values, axes = torch.linalg.eigh(torch.cov((states - mean).T))
+    width = min(KEY_WIDTH, backbone.width)
+    values, axes = values.flip(0)[:width], axes.flip(1)[:, :width]
+    whiten = axes / torch.sqrt(values + 1e-3 * values.mean())
+    neutral = torch.nn.functional.normalize((states - mean) @ whiten, dim=-1)[:NEUTRAL_KEYS]
+    unit_mean, unit_scale = _unit_statistics(backbone, lines[::3])
+    return Calibration(layer, mean, whiten, neutral, unit_mean, unit_scale, version)
+
+
+def _document_states(backbone: Backbone, texts: list[str], layer: int) -> Iterator[Tensor]:
+    for text in texts:
+        yield routing_states(backbone, text, layer)
+
+
+@torch.no_grad()
+def routing_states(backbone: Backbone, text: str, layer: int) -> Tensor:
+    """[T, D] outputs of layer `layer` (1 = after the first) for the tokens of a text inside a user message.
+
+    Living inside the chat template puts keys where queries live, and keeps attention sinks off the text.
+    """
+    prompt = render(backbone, text)
+    ids = torch.tensor([prompt.ids], device=backbone.device)
+    kept: list[Tensor] = []
+    with read_output(backbone.layers[layer - 1], kept.append):
+        run_layers(backbone, ids, layer)
+    return kept[0][0, prompt.span[0] : prompt.span[1]].float()
+
+
+class _Enough(Exception):
+    """Raised by a hook to leave a forward pass whose upper layers are not needed."""
+
+
+def run_layers(backbone: Backbone, ids: Tensor, layers: int) -> None:
+    """Run the first `layers` layers only; hooks on them see what they need. `ids` is [1, T]."""
+
+    def stop(_: Tensor) -> None:
+        raise _Enough
+
+    if layers >= backbone.depth:
+        backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        return
+    try:
+        with read_input(backbone.layers[layers], stop):
+            backbone.model(input_ids=ids, use_cache=False)
+    except _Enough:
+        pass
+
+
+def _unit_statistics(backbone: Backbone, lines: list[list[str]]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each unit over the last prompt token and the first 24 answer tokens."""
+    total = torch.zeros(backbone.depth, backbone.ffn_width, device=backbone.device)
+    square, count = torch.zeros_like(total), 0
+    for topic, body in lines:
+        prompt = render(backbone, f"Tell me about {topic}.").ids
+        answer = backbone.tokenizer(body, add_special_tokens=False).input_ids[:24]
+        ids = torch.tensor([[*prompt, *answer]], device=backbone.device)
+        seen: list[Tensor] = []
+        with ExitStack() as stack:
+            for at in range(backbone.depth):
+                stack.enter_context(read_input(backbone.down_projection(at), seen.append))
+            backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        units = torch.stack([x[0, len(prompt) - 1 :] for x in seen]).float()  # [depth, T, F]
+        total += units.sum(1)
+        square += (units**2).sum(1)
+        count += units.shape[1]
+    mean = total / count
+    return mean, (square / count - mean**2).clamp(min=0).sqrt()

@@ -1,0 +1,79 @@
+"""What a neuron is: B_i in every layer of the band, over an input space that all neurons share.
+
+    y = W x + B_i A (x - mu)
+
+A is drawn once from a seed and never trained, so A (x - mu) is computed once however many neurons are
+active, and a fused set of neurons is just the weighted sum of their B. Unlike a plain LoRA the input is
+centred and each unit divided by its usual spread: without that, one layer's large units drown the others
+(own neuron 0.76 -> 0.88 exact, docs/fidelity.md). Not here: training (encoder.py), storage (bank.py).
+
+    >>> space = InputSpace.draw(calibration, band, rank=16, scale=0.8, seed=0)   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .calibration import Calibration
+
+
+def band_layers(depth: int, band: tuple[float, float]) -> tuple[int, ...]:
+    """Layer numbers of a band given as fractions of the depth; never empty."""
+    first = min(round(band[0] * depth), depth - 1)
+    return tuple(range(first, max(round(band[1] * depth), first + 1)))
+
+
+@dataclass(frozen=True)
+class InputSpace:
+    """The shared, frozen input side of every neuron of a bank."""
+
+    layers: tuple[int, ...]
+    down: Tensor
+    """A, [L, R, F]: N(0, 1/F), each unit divided by its spread, scaled to a fixed root mean square."""
+    offset: Tensor
+    """A mu, [L, R]."""
+    version: str
+
+    @classmethod
+    def draw(
+        cls, calibration: Calibration, layers: tuple[int, ...], rank: int, scale: float, seed: int
+    ) -> InputSpace:
+        """Draw A from a seed. `scale` is the root mean square of A (x - mu) on the neutral text."""
+        generator = torch.Generator().manual_seed(seed)
+        spread = calibration.unit_scale[list(layers)].cpu()  # [L, F]
+        floor = spread + 0.1 * spread.mean(1, keepdim=True)  # a unit that hardly ever fires is not blown up
+        width = spread.shape[1]
+        raw = torch.randn(len(layers), rank, width, generator=generator) / math.sqrt(width)
+        down = raw / floor[:, None, :]
+        variance = (down**2 * spread[:, None, :] ** 2).sum(-1).mean(-1)  # [L]
+        down = down * (scale / variance.sqrt())[:, None, None]
+        offset = torch.einsum("lrf,lf->lr", down, calibration.unit_mean[list(layers)].cpu())
+        told = f"{calibration.version} {layers} {rank} {scale} {seed}"
+        device = calibration.mean.device
+        return cls(
+            layers, down.to(device), offset.to(device), hashlib.sha256(told.encode()).hexdigest()[:16]
+        )
+
+    def read(self, place: int, units: Tensor) -> Tensor:
+        """A (x - mu) in the band's layer number `place`: [..., F] -> [..., R]."""
+        down = self.down[place].to(units.dtype)
+        return units @ down.T - self.offset[place].to(units.dtype)
+
+
+def quantise(neurons: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """[N, L, R, D] -> int8 [N, L*R*D] and float32 scale [N, L*R]: one scale a row of B."""
+    peak = neurons.abs().amax(-1).clamp(min=1e-8)  # [N, L, R]
+    whole = torch.round(neurons / peak[..., None] * 127).to(torch.int8)
+    count = len(neurons)
+    return whole.reshape(count, -1).cpu().numpy(), (peak / 127).reshape(count, -1).float().cpu().numpy()
+
+
+def dequantise(values: np.ndarray, scale: np.ndarray) -> Tensor:
+    """int8 [L, R, D] and float32 [L, R] -> float32 [L, R, D]."""
+    return torch.from_numpy(values.astype(np.float32) * scale[..., None])

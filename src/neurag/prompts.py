@@ -1,0 +1,73 @@
+"""What the backbone is shown: the chat prompt of a question, with the place of the question's own tokens.
+
+Not here: generation. Every mode and every baseline builds its prompts here, so they differ only in what
+they are meant to differ in.
+
+    >>> question_prompt(backbone, "Who runs the mill?").ids[prompt.span[0]]      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .backbone import Backbone
+from .config import UsageError
+
+SYSTEM = "Answer the question with a few words."
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids, and the half-open range of the tokens that carry the user's own text."""
+
+    ids: tuple[int, ...]
+    span: tuple[int, int]
+
+
+def render(backbone: Backbone, user: str, own: str | None = None, system: str | None = SYSTEM) -> Prompt:
+    """The chat prompt for one user message, ready for the answer's first token.
+
+    `own` is the last part of `user` whose tokens the span covers (default: all of it). Tokenizers without a
+    chat template get a plain "Question: ... Answer:" form.
+    """
+    own = user if own is None else own
+    text = _chat(backbone.tokenizer, user, system)
+    start = text.rfind(own)
+    encoded = backbone.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    inside = [i for i, (a, b) in enumerate(encoded.offset_mapping) if b > start and a < start + len(own)]
+    span = (inside[0], inside[-1] + 1) if inside else (0, 0)
+    return Prompt(tuple(encoded.input_ids), span)
+
+
+def question_prompt(
+    backbone: Backbone, question: str, passages: Sequence[tuple[str, str]] = (), room: int = 64
+) -> Prompt:
+    """The prompt of a question, with (title, text) passages pasted in front when there are any.
+
+    `room` tokens are kept free for the answer. Raises UsageError for an empty question and for one that is
+    longer than the backbone's context.
+    """
+    question = question.strip()
+    if not question:
+        raise UsageError("the question is empty: ask something, for example `neurag ask --bank DIR 'Who ...?'`")
+    shown = "\n\n".join(f"{title}\n{text}" if title else text for title, text in passages)
+    user = f"{shown}\n\n{question}" if shown else question
+    prompt = render(backbone, user, own=question)
+    if len(prompt.ids) + room > backbone.context:
+        what = "the passages and the question are" if shown else "the question is"
+        raise UsageError(
+            f"{what} {len(prompt.ids)} tokens long, and {backbone.name} takes {backbone.context - room}: "
+            "shorten it" + (" or use fewer --passages" if shown else "")
+        )
+    return prompt
+
+
+def _chat(tokenizer: Any, user: str, system: str | None) -> str:
+    messages = [{"role": "user", "content": user}]
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
+    if not tokenizer.chat_template:
+        return f"{system}\n\nQuestion: {user}\nAnswer:" if system else f"Question: {user}\nAnswer:"
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
