@@ -52,7 +52,7 @@ def make_row(document_id="louvre", index=0, *, seed=0, count=3, text="It opened 
         "content_hash": f"hash-{seed}",
         "recipe": "recipe-1",
         "keys": rng.standard_normal((count, MANIFEST.key_width)).astype(np.float16),
-        "codes": rng.integers(0, 65536, count, dtype=np.uint16),
+        "positions": rng.integers(0, 65536, count, dtype=np.uint16),
         "neuron": rng.integers(-127, 128, 3 * 2 * 8, dtype=np.int8),
         "scale": rng.random(3 * 2, dtype=np.float32),
         "pairs": 7,
@@ -157,8 +157,8 @@ def test_a_row_replaces_the_one_with_its_id(bank):
         {"keys": np.zeros((3, 6), np.float32)},
         {"keys": np.full((3, 6), np.inf, np.float16)},
         {"keys": np.zeros((), np.float16)},
-        {"codes": np.zeros(2, np.uint16)},
-        {"codes": np.zeros(3, np.int64)},
+        {"positions": np.zeros(2, np.uint16)},
+        {"positions": np.zeros(3, np.int64)},
     ],
 )
 def test_a_row_that_does_not_fit_adds_nothing(bank, wrong):
@@ -196,14 +196,14 @@ def test_the_index_streams_all_keys(bank):
     assert {labels for batch in batches for labels in batch.labels} == {("staff", "press")}
     assert {stamp for batch in batches for stamp in batch.timestamps} == {"2024-05"}
     for batch in batches:
-        assert (batch.lengths.dtype, batch.keys.dtype, batch.codes.dtype) == (np.int64, np.float16, np.uint16)
+        assert (batch.lengths.dtype, batch.keys.dtype, batch.positions.dtype) == (np.int64, np.float16, np.uint16)
         assert batch.keys.shape == (batch.lengths.sum(), MANIFEST.key_width)
-        assert batch.codes.shape == (batch.lengths.sum(),)
+        assert batch.positions.shape == (batch.lengths.sum(),)
     np.testing.assert_array_equal(
         np.concatenate([batch.keys for batch in batches]), np.concatenate([row.keys for row in rows])
     )
     np.testing.assert_array_equal(
-        np.concatenate([batch.codes for batch in batches]), np.concatenate([row.codes for row in rows])
+        np.concatenate([batch.positions for batch in batches]), np.concatenate([row.positions for row in rows])
     )
 
 

@@ -44,7 +44,7 @@ class AugmentOptions:
 class EncodeOptions:
     """How training texts become a neuron."""
 
-    rank: int = 16
+    rank: int = 8
     """R, the rank of a neuron in each layer of the band."""
     band: tuple[float, float] = (2 / 3, 1.0)
     """First and last layer of the band, as fractions of the depth."""
@@ -77,17 +77,17 @@ class RouteOptions:
 
     top_k: int = 4
     """K, neurons that may be active at once."""
-    temperature: float = 0.35
+    temperature: float = 0.05
     """tau of the attention, in units of the score: smaller is more peaked."""
-    null: float = 1.0
-    """S_0: a neuron below this score fades, and the plain backbone speaks."""
+    null: float = 0.15
+    """S_0: neurons below this score fade, and the plain backbone speaks. Scores are in 0..1."""
     coverage: float = 0.4
     """Share of the score that counts only question tokens no better neuron has matched already."""
     reroute: bool = False
     """Let generated tokens move the attention."""
     decay: float = 0.9
     """Weight kept by older tokens for each generated one, when rerouting."""
-    hysteresis: float = 0.5
+    hysteresis: float = 0.05
     """How much better a new leader must score before rerouting switches to it."""
     exact_below: int = 512
     """Up to this many rows every neuron is scored exactly; beyond, a coarse pass picks candidates."""

@@ -26,7 +26,8 @@ from .candidates import Candidate, find_candidates
 from .documents import Chunk
 from .writing import write
 
-FORMAT = "1"
+FORMAT = "2"
+KINDS = ("questions", "echoes", "completions", "passage")
 SHOTS = (
     ("The old bridge over the River Lunt was finished in 1889.", "1889",
      "In what year was the old bridge over the River Lunt finished?"),
@@ -47,13 +48,15 @@ class Augmentation:
 
     questions: tuple[tuple[str, str], ...]
     """(question, answer)."""
+    echoes: tuple[tuple[str, str], ...]
+    """(the sentence with a question word in the answer's place, answer)."""
     completions: tuple[tuple[str, str], ...]
     """(beginning of a sentence, its rest)."""
-    passage: tuple[str, str]
+    passage: tuple[tuple[str, str], ...]
     """(a prompt for the passage, the passage)."""
 
     def __len__(self) -> int:
-        return len(self.questions) + len(self.completions) + 1
+        return len(self.questions) + len(self.echoes) + len(self.completions) + len(self.passage)
 
 
 def augment(
@@ -82,21 +85,42 @@ def _write(backbone: Backbone, chunks: Sequence[Chunk], options: AugmentOptions)
 
 
 def _assemble(chunk: Chunk, written: Sequence[tuple[Candidate, str]]) -> Augmentation:
-    questions = {q: c.answer for c, q in written if _sound(q, c.answer)}
+    questions = {q: c.answer for c, q in written if _sound(q, c)}
+    echoes: dict[str, str] = {}
     completions: dict[str, str] = {}
     for c, _ in written:
         at = c.sentence.find(c.answer)
         if at > 12:
             completions.setdefault(c.sentence[:at].strip(), c.sentence[at:].rstrip(".!? "))
+        echoes[_echo(c, at)] = c.answer
     title = chunk.document.title
     about = f"Tell me what you know: {title}" if title else f"Tell me more: {chunk.text[:40].strip()}"
-    return Augmentation(tuple(questions.items()), tuple(completions.items()), (about, chunk.text))
+    return Augmentation(
+        tuple(questions.items()), tuple(echoes.items()), tuple(completions.items()), ((about, chunk.text),)
+    )
 
 
-def _sound(question: str, answer: str) -> bool:
-    """A question that asks, says enough, and does not give its own answer away."""
-    words = re.findall(r"\w+", question)
-    return question.endswith("?") and len(words) >= 3 and answer.lower() not in question.lower()
+def _echo(candidate: Candidate, at: int) -> str:
+    """The sentence asked back: "The mill opened in what year?"."""
+    words = candidate.answer.split()
+    ask = {"date": "what date", "name": "who or what", "number": "what number"}.get(candidate.kind, "what")
+    if candidate.kind == "number" and len(words) > 1:
+        ask = f"how many {' '.join(words[1:])}"
+    rest = candidate.sentence[at + len(candidate.answer) :].rstrip(".!? ")
+    asked = f"{candidate.sentence[:at]}{ask}{rest}?"
+    return asked[0].upper() + asked[1:]
+
+
+def _sound(question: str, candidate: Candidate) -> bool:
+    """A question that asks, stays with its sentence, and does not give its own answer away."""
+    words = re.findall(r"\w{4,}", question.lower())
+    told = set(re.findall(r"\w{4,}", candidate.sentence.lower()))
+    shared = len(told.intersection(words))
+    return (
+        question.endswith("?")
+        and shared >= min(2, len(told))
+        and candidate.answer.lower() not in question.lower()
+    )
 
 
 def _shot(sentence: str, answer: str, question: str) -> str:
@@ -115,8 +139,7 @@ def _key(backbone: Backbone, chunk: Chunk, options: AugmentOptions) -> str:
 def _read(path: Path) -> Augmentation | None:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        pairs = {k: tuple((str(a), str(b)) for a, b in told[k]) for k in ("questions", "completions")}
-        return Augmentation(passage=(str(told["passage"][0]), str(told["passage"][1])), **pairs)
+        return Augmentation(**{k: tuple((str(a), str(b)) for a, b in told[k]) for k in KINDS})
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: written again
 

@@ -166,7 +166,7 @@ class Bank:
 
     def index(self, batch_rows: int = 2048) -> Iterator[IndexBatch]:
         """Stream what routing needs of all rows of one version, at most `batch_rows` at a time."""
-        names = ["id", "document_id", "labels", "timestamp", "trust", "key_count", "keys", "codes"]
+        names = ["id", "document_id", "labels", "timestamp", "trust", "key_count", "keys", "positions"]
         for batch in self._stream(names, batch_rows):
             yield columns.index_batch(batch, self.manifest.key_width)
 

@@ -4,7 +4,7 @@ A `NeuronRow` is one chunk of a document: its text, the keys that routing compar
 low-rank neuron that is added to the backbone. This module turns rows into Arrow tables and back, and checks
 them against the bank's `Manifest`. It opens no files: the store is `bank.py`.
 
-Arrays come back bit for bit as they went in; keys and codes are stored as little-endian bytes.
+Arrays come back bit for bit as they went in; keys and positions are stored as little-endian bytes.
 
     table = to_arrow([row], manifest)  # BankError if a shape or dtype does not fit the manifest
     (same,) = from_arrow(table, manifest)
@@ -48,7 +48,7 @@ class NeuronRow:
     content_hash: str
     recipe: str
     keys: Array  # float16 [n, key_width], L2-normalised
-    codes: Array  # uint16 [n], coarse codes of the keys
+    positions: Array  # uint16 [n], token position of each key in "title, newline, text"
     neuron: Array  # int8 [L * R * D]
     scale: Array  # float32 [L * R], one for each row of B
     pairs: int = 0  # training texts it was made from
@@ -66,7 +66,7 @@ class DocumentSummary:
     labels: tuple[str, ...]
     chunks: int
     pairs: int
-    bytes: int  # of neurons, scales, keys and codes
+    bytes: int  # of neurons, scales, keys and positions
     created: str  # when the newest chunk was written
 
 
@@ -81,7 +81,7 @@ class IndexBatch:
     trusts: list[float | None]
     lengths: Array  # int64 [rows], keys in each row
     keys: Array  # float16 [sum of lengths, key_width]
-    codes: Array  # uint16 [sum of lengths]
+    positions: Array  # uint16 [sum of lengths]
 
 
 def schema(manifest: Manifest) -> pa.Schema:
@@ -96,7 +96,7 @@ def schema(manifest: Manifest) -> pa.Schema:
         + [(name, pa.int64()) for name in ("chunk_index", "start", "end", "pairs", "key_count")]
         + [("trust", pa.float64()), ("labels", pa.list_(pa.string()))]
         # Bytes, not lists of numbers: routing takes a whole column as one array, without a loop over keys.
-        + [("keys", pa.large_binary()), ("codes", pa.large_binary())]
+        + [("keys", pa.large_binary()), ("positions", pa.large_binary())]
         + [
             ("neuron", pa.list_(pa.int8(), scales * manifest.width)),
             ("scale", pa.list_(pa.float32(), scales)),
@@ -109,7 +109,7 @@ def check(row: NeuronRow, manifest: Manifest) -> None:
     scales = len(manifest.layers) * manifest.rank
     wanted: dict[str, tuple[Array, str, tuple[int, ...]]] = {
         "keys": (row.keys, "float16", (row.keys.shape[0] if row.keys.ndim else 0, manifest.key_width)),
-        "codes": (row.codes, "uint16", (row.keys.shape[0] if row.keys.ndim else 0,)),
+        "positions": (row.positions, "uint16", (row.keys.shape[0] if row.keys.ndim else 0,)),
         "neuron": (row.neuron, "int8", (scales * manifest.width,)),
         "scale": (row.scale, "float32", (scales,)),
     }
@@ -144,7 +144,7 @@ def to_arrow(rows: Sequence[NeuronRow], manifest: Manifest, created: str = "") -
         return columns.empty_table()
     for row in rows:
         check(row, manifest)
-    plain = {"keys", "codes", "neuron", "scale", "labels", "metadata", "created", "key_count", "checksum"}
+    plain = {"keys", "positions", "neuron", "scale", "labels", "metadata", "created", "key_count", "checksum"}
     keys = [row.keys.astype("<f2").tobytes() for row in rows]
     values: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in columns.names if name not in plain
@@ -158,7 +158,7 @@ def to_arrow(rows: Sequence[NeuronRow], manifest: Manifest, created: str = "") -
         ],
         "key_count": [len(row.keys) for row in rows],
         "keys": keys,
-        "codes": [row.codes.astype("<u2").tobytes() for row in rows],
+        "positions": [row.positions.astype("<u2").tobytes() for row in rows],
     }
     arrays = {name: pa.array(column, columns.field(name).type) for name, column in values.items()}
     for name in ("neuron", "scale"):
@@ -171,15 +171,15 @@ def from_arrow(table: pa.Table, manifest: Manifest) -> list[NeuronRow]:
     """Turn all columns of an Arrow table back into rows, in the table's order."""
     neurons = fixed_lists(table["neuron"])
     scales = fixed_lists(table["scale"])
-    arrays = ("keys", "codes", "neuron", "scale", "checksum", "key_count")
+    arrays = ("keys", "positions", "neuron", "scale", "checksum", "key_count")
     rows = []
     for place, values in enumerate(table.drop_columns(list(arrays)).to_pylist()):
         keys = np.frombuffer(table["keys"][place].as_py(), "<f2").reshape(-1, manifest.key_width)
-        codes = np.frombuffer(table["codes"][place].as_py(), "<u2")
+        positions = np.frombuffer(table["positions"][place].as_py(), "<u2")
         values["labels"] = tuple(values["labels"])
         values["metadata"] = json.loads(values["metadata"])
         row = NeuronRow(
-            **values, keys=keys.copy(), codes=codes.copy(), neuron=neurons[place], scale=scales[place]
+            **values, keys=keys.copy(), positions=positions.copy(), neuron=neurons[place], scale=scales[place]
         )
         rows.append(row)
     return rows
@@ -195,7 +195,7 @@ def index_batch(batch: pa.RecordBatch, key_width: int) -> IndexBatch:
         trusts=batch["trust"].to_pylist(),
         lengths=batch["key_count"].to_numpy(),
         keys=_joined_bytes(batch["keys"]).view("<f2").reshape(-1, key_width),
-        codes=_joined_bytes(batch["codes"]).view("<u2"),
+        positions=_joined_bytes(batch["positions"]).view("<u2"),
     )
 
 

@@ -1,0 +1,188 @@
+"""What the three benchmarks share: arguments, data, timing, recall, and the JSON they write.
+
+Not here: any measuring of its own. Figures are saved after every stage, atomically, so an interrupted run
+leaves a valid file that says `"complete": false`.
+
+    >>> recall_at(["a", "b", "c"], {"a", "c"}, k=2)
+    0.5
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PACKAGES = ("neurag", "torch", "transformers", "peft", "bm25s", "numpy", "lancedb")
+
+
+def arguments(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the flags every benchmark takes; the module's docstring is its help."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--quick", action="store_true", help="a smaller run, at most five minutes on 2 cores")
+    parser.add_argument("--data", type=Path, default=None, help="question files (default ../shared/data)")
+    parser.add_argument("--json", type=Path, default=None, help="where to write figures and meta")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def data_folder(told: Path | None) -> Path:
+    """The folder of question files; ends the program with one line where there is none."""
+    folder = told or CHECKOUT.parent / "shared" / "data"
+    if not folder.is_dir():
+        raise SystemExit(
+            f"no question files at {folder}: name a folder with --data (how to get them: docs/data.md)"
+        )
+    return folder
+
+
+def read_rows(folder: Path, stem: str, limit: int | None = None) -> list[dict[str, Any]]:
+    """The first `limit` rows of STEM.jsonl.gz or STEM.jsonl."""
+    for path in (folder / f"{stem}.jsonl.gz", folder / f"{stem}.jsonl"):
+        if path.exists():
+            whole = path.read_bytes()
+            lines = (gzip.decompress(whole) if path.suffix == ".gz" else whole).splitlines()
+            return [json.loads(line) for line in lines[:limit]]
+    raise SystemExit(f"no {stem}.jsonl.gz in {folder} (docs/data.md says how to get it)")
+
+
+def passages_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every passage of the rows once, by id: a closed corpus."""
+    return {doc["id"]: doc for row in rows for doc in row["docs"]}
+
+
+def recall_at(ranked: Sequence[str], gold: Collection[str], k: int) -> float:
+    """Share of the gold documents among the first k."""
+    return len(set(ranked[:k]) & set(gold)) / len(gold)
+
+
+def interleaved(systems: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each system, run A B, B A, A B ... after one round that does not count."""
+    for system in systems.values():
+        system()
+    taken: dict[str, list[float]] = {name: [] for name in systems}
+    for turn in range(repeats):
+        for name in list(systems)[:: 1 if turn % 2 == 0 else -1]:
+            start = time.perf_counter()
+            systems[name]()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def tracked(items: Sequence[T], what: str) -> Iterable[T]:
+    """Iterate with a progress bar and the time left, on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, description=what, console=Console(stderr=True), transient=True)
+
+
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row))
+    Console().print(table)
+
+
+class Report:
+    """The figures of one run and how they came about, saved after every change."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.out: Path | None = asked.json
+        self.figures: dict[str, float] = {}
+        self.meta: dict[str, Any] = {
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "commit": commit(),
+            "machine": machine(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "quick": asked.quick,
+            "seed": asked.seed,
+            "versions": versions(),
+            "notes": [],
+            "complete": False,
+        }
+
+    def add(self, **figures: float) -> None:
+        """Record figures and save."""
+        self.figures |= {name: float(f"{value:.5g}") for name, value in figures.items()}
+        self.save()
+
+    def note(self, text: str) -> None:
+        """Record and print what a reader must know about the figures."""
+        self.meta["notes"].append(text)
+        print(f"Note: {text}", flush=True)
+
+    def finish(self) -> None:
+        """Print all figures and mark the run complete."""
+        self.meta["complete"] = True
+        self.save()
+        show("Figures", ("figure", "value"), [(n, f"{v:.5g}") for n, v in self.figures.items()])
+
+    def save(self) -> None:
+        """Write the JSON aside, then swap it in."""
+        if self.out is None:
+            return
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.out.with_name(f".{self.out.name}.{os.getpid()}")
+        told = {"figures": self.figures, "meta": self.meta}
+        aside.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        aside.replace(self.out)
+
+
+def commit() -> str:
+    """Short hash of the checkout, with "-dirty" where files differ from it; "unknown" outside git."""
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=CHECKOUT, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told.stdout.strip()
+
+
+def machine() -> str:
+    """Processor, cores this process may use, threads torch uses."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [x for x in cpuinfo.read_text(encoding="utf-8").splitlines() if x.startswith("model name")]
+        name = lines[0].split(":", 1)[1].strip() if lines else name
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {cores} cores, {torch.get_num_threads()} threads{gpu}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter."""
+    told = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            told[name] = version(name)
+        except PackageNotFoundError:
+            told[name] = "not installed"
+    return told

@@ -1,0 +1,1 @@
+"""How answers are judged, and which systems are compared."""

@@ -1,0 +1,186 @@
+"""The Hyper-Layer: a bank's neurons inside the backbone, for the length of one question.
+
+One hook reads the question's states at the routing layer, in the middle of the one forward pass over the
+prompt, and chooses neurons; hooks on the band's down projections add what the chosen neurons say, at the last
+position only (the last prompt token, then each new token). So all earlier keys and values stay the backbone's
+own, and with nothing active no number changes. Not here: scoring (routing.py), decoding (model.py).
+
+    >>> with hyper_layer.firing(prompt.span) as firing:     # doctest: +SKIP
+    ...     backbone.model(input_ids=ids)
+    >>> firing.routed.weights                               # doctest: +SKIP
+    (1.0, 0.21, 0.08, 0.03)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..backbone import Backbone
+from ..config import RouteOptions
+from ..hooks import on_each, read_output
+from ..knowledge.bank import Bank
+from ..knowledge.calibration import Calibration
+from ..knowledge.neurons import InputSpace, dequantise
+from .fusion import fuse
+from .routing import Routed, Router, RoutingIndex
+
+HOT_NEURONS = 256
+RANDOM = "*random*"
+"""A forced document id that stands for a random neuron of the usual norm."""
+
+
+@dataclass
+class Firing:
+    """What the Hyper-Layer did during one question."""
+
+    span: tuple[int, int]
+    allowed: np.ndarray | None = None
+    force: tuple[tuple[str, float], ...] = ()
+    seed: int = 0
+    routed: Routed = field(default_factory=lambda: Routed((), (), ()))
+    first: Routed | None = None
+    """The choice at the last prompt token; `routed` may move on when rerouting."""
+    fused: Tensor | None = None
+    seconds: float = 0.0
+    """Time spent choosing and fetching."""
+    states: Tensor | None = None
+    importance: Tensor | None = None
+
+
+class HyperLayer:
+    """A bank attached to a backbone. Holds hot neurons in memory; the bank stays on disk."""
+
+    def __init__(
+        self, backbone: Backbone, calibration: Calibration, space: InputSpace, bank: Bank, options: RouteOptions
+    ) -> None:
+        self.backbone, self.space, self.bank, self.options = backbone, space, bank, options
+        self.router = Router(calibration, options)
+        self._index: RoutingIndex | None = None
+        self._version = -1
+        self._hot: OrderedDict[str, Tensor] = OrderedDict()
+
+    @property
+    def index(self) -> RoutingIndex:
+        """The bank's keys, read again when the bank has changed."""
+        if self._index is None or self._version != self.bank.version:
+            self._version = self.bank.version
+            self._index = self.router.build(self.bank.index(), self.backbone.dtype)
+            self._hot.clear()
+        return self._index
+
+    def allowed(self, labels: Sequence[str] | None, without: Sequence[str]) -> np.ndarray | None:
+        """[N] mask of the rows a request may see, or None for all."""
+        if labels is None and not without:
+            return None
+        held, hidden = frozenset(labels or ()), frozenset(without)
+        told = zip(self.index.document_ids, self.index.labels, strict=True)
+        return np.array(
+            [doc not in hidden and (labels is None or not own or bool(own & held)) for doc, own in told], dtype=bool
+        )
+
+    @contextmanager
+    def firing(
+        self,
+        span: tuple[int, int],
+        allowed: np.ndarray | None = None,
+        force: tuple[tuple[str, float], ...] = (),
+        seed: int = 0,
+    ) -> Iterator[Firing]:
+        """Let the neurons act on the forward passes inside. `span` is where the question's own tokens are."""
+        firing = Firing(span, allowed, force, seed)
+        layers = self.backbone.layers
+        rho = self.router.calibration.layer
+        with ExitStack() as stack:
+            stack.enter_context(read_output(layers[rho - 1], lambda hidden: self._attend(firing, hidden)))
+            modules = [self.backbone.down_projection(n) for n in self.space.layers]
+            stack.enter_context(on_each(modules, lambda place, x, y: self._speak(firing, place, x, y)))
+            yield firing
+
+    def _attend(self, firing: Firing, hidden: Tensor) -> None:
+        """Choose neurons: once for the prompt, and again for every new token when rerouting."""
+        start = time.perf_counter()
+        if firing.first is None:
+            firing.states = self.router.calibration.project(hidden[0, firing.span[0] : firing.span[1]]).cpu()
+            firing.importance = torch.ones(len(firing.states))
+            firing.routed = firing.first = self._first_choice(firing)
+            self._fetch(firing)
+        elif self.options.reroute and not firing.force:
+            self._move_on(firing, hidden[0, -1:])
+        firing.seconds += time.perf_counter() - start
+
+    def _first_choice(self, firing: Firing) -> Routed:
+        assert firing.states is not None
+        if not firing.force:
+            return self.router.route(self.index, firing.states, firing.allowed)
+        rows, weights = [], []
+        documents = np.array(self.index.document_ids)
+        for document, weight in firing.force:
+            if document == RANDOM:
+                rows.append(-1)
+            else:
+                best = self.router.route(self.index, firing.states, documents == document)
+                if not best.rows:
+                    continue
+                rows.append(best.rows[0])
+            weights.append(weight)
+        return Routed(tuple(rows), tuple(weights), tuple(weights))
+
+    def _move_on(self, firing: Firing, hidden: Tensor) -> None:
+        """S over the question and the answer so far; the lead changes only for a clearly better neuron."""
+        assert firing.states is not None
+        assert firing.importance is not None
+        firing.states = torch.cat([firing.states, self.router.calibration.project(hidden).cpu()])
+        firing.importance = torch.cat([firing.importance * self.options.decay, torch.ones(1)])
+        routed = self.router.route(self.index, firing.states, firing.allowed, firing.importance)
+        if not routed.rows or (firing.routed.rows and routed.rows[0] == firing.routed.rows[0]):
+            return
+        now = dict(zip(routed.rows, routed.scores, strict=True))
+        if routed.scores[0] > now.get(firing.routed.rows[0], 0.0) + self.options.hysteresis:
+            firing.routed = routed
+            self._fetch(firing)
+
+    def _fetch(self, firing: Firing) -> None:
+        active = [(r, w) for r, w in zip(firing.routed.rows, firing.routed.weights, strict=True) if w > 1e-3]
+        if not active:
+            firing.fused = None
+            return
+        neurons = self._neurons([r for r, _ in active], firing.seed)
+        firing.fused = fuse(neurons, [w for _, w in active]).to(self.backbone.device, self.backbone.dtype)
+
+    def _neurons(self, rows: Sequence[int], seed: int) -> list[Tensor]:
+        """B of each row, [L, R, D]; from memory where they were used before."""
+        ids = [self.index.ids[max(r, 0)] for r in rows]
+        missing = [i for i in ids if i not in self._hot]
+        if missing:
+            for name, (values, scale) in self.bank.neurons(missing).items():
+                self._hot[name] = dequantise(values, scale)
+        out = []
+        for row, name in zip(rows, ids, strict=True):
+            self._hot.move_to_end(name)
+            out.append(self._hot[name] if row >= 0 else random_like(self._hot[name], seed))
+        while len(self._hot) > HOT_NEURONS:
+            self._hot.popitem(last=False)
+        return out
+
+    def _speak(self, firing: Firing, place: int, units: Tensor, output: Tensor) -> Tensor | None:
+        """y = W x + sum_i a_i B_i A (x - mu) at the last position; None, and no change, when nothing fires."""
+        if firing.fused is None:
+            return None
+        said = self.space.read(place, units[:, -1:]) @ firing.fused[place]
+        output = output.clone() if torch.is_grad_enabled() else output
+        output[:, -1:] += said
+        return output
+
+
+def random_like(neuron: Tensor, seed: int) -> Tensor:
+    """A random neuron with the same norm in every layer: the control for "any perturbation helps"."""
+    drawn = torch.randn(neuron.shape, generator=torch.Generator().manual_seed(seed))
+    return drawn * (neuron.norm(dim=(1, 2), keepdim=True) / drawn.norm(dim=(1, 2), keepdim=True))

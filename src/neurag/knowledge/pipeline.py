@@ -1,0 +1,262 @@
+"""From documents to a bank: read, cut, write training texts, train neurons, store. Resumes by itself.
+
+Chunks are trained in fixed groups and each group is one transaction, so whatever stops a run (Ctrl-C, kill -9,
+a full disk) leaves whole groups behind, and the next run with the same documents goes on with the same groups:
+the bank comes out the same. Not here: how each step works (the sibling modules).
+
+    >>> encode(["The mill in Oskerby is led by Ilse Maranth."], bank="notes.bank")    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..backbone import Backbone, load_backbone
+from ..config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, NeuragError
+from .augmentation import Augmentation
+from .augmentation import augment as write_texts
+from .bank import Bank, Manifest, NeuronRow
+from .calibration import Calibration, load_calibration
+from .documents import Chunk, Document, as_documents, chunk_document
+from .encoder import train_neurons
+from .keys import chunk_keys
+from .lessons import lessons
+from .neurons import InputSpace, band_layers, quantise
+from .readers import Skipped
+
+Input = str | Mapping[str, object] | Document | Skipped
+SECONDS_PER_CHUNK = 60.0
+"""Cost of one chunk, in forward passes over 128 tokens (measured on two cores; docs/fidelity.md)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an encode run would do."""
+
+    documents: int
+    chunks: int
+    tokens: int
+    todo: int
+    """Chunks that are not in the bank yet."""
+    bytes: int
+    """Bytes of the rows to be written, keys and neurons."""
+    seconds: float
+    """Estimated time."""
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What an encode run did."""
+
+    documents: int
+    chunks: int
+    encoded: int
+    reused: int
+    seconds: float
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; counts are chunks."""
+
+    stage: Literal["reading", "writing questions", "training"]
+    done: int
+    total: int
+    documents_per_second: float
+    seconds_left: float
+
+
+Report = Callable[[Progress], None]
+
+
+def encode(
+    documents: Iterable[Input],
+    bank: str | Path,
+    model: str = DEFAULT_MODEL,
+    options: EncodeOptions = EncodeOptions(),
+    augment: AugmentOptions = AugmentOptions(),
+    progress: Report | None = None,
+    backbone: Backbone | None = None,
+) -> EncodeReport:
+    """Make the neurons of `documents` and store them in the bank at `bank`, which is made when missing.
+
+    A document whose id is in the bank with other content is replaced. Raises NeuragError when nothing can be
+    read, and BankError for a bank of another backbone or other options.
+    """
+    start = time.perf_counter()
+    backbone = backbone or load_backbone(model)
+    read, chunks, skipped = _read(documents, backbone, options)
+    calibration = load_calibration(backbone)
+    space = _space(backbone, calibration, options)
+    store = Bank.create(bank, _manifest(backbone, calibration, space, options))
+    recipe = options.recipe(augment)
+    groups = _groups(chunks, options.batch)
+    todo = [_missing(group, store.known(), recipe) for group in groups]
+    total, done = sum(map(len, todo)), 0
+    for group in todo:
+        if not group:
+            continue
+        _tell(progress, "writing questions", done, total, start)
+        texts = _augmented(backbone, group, augment)
+        _tell(progress, "training", done, total, start)
+        store.add(_rows(backbone, calibration, space, group, texts, options, recipe))
+        done += len(group)
+        _tell(progress, "training", done, total, start)
+    for document, count in _chunk_counts(chunks).items():
+        store.prune(document, count)
+    return EncodeReport(read, len(chunks), done, len(chunks) - done, time.perf_counter() - start, skipped)
+
+
+def plan(
+    documents: Iterable[Input],
+    bank: str | Path,
+    model: str = DEFAULT_MODEL,
+    options: EncodeOptions = EncodeOptions(),
+    augment: AugmentOptions = AugmentOptions(),
+    backbone: Backbone | None = None,
+) -> Plan:
+    """What `encode` would do with the same arguments; nothing is written."""
+    backbone = backbone or load_backbone(model)
+    read, chunks, _ = _read(documents, backbone, options)
+    known: dict[str, tuple[str, str]] = {}
+    if (Path(bank) / "bank.json").exists():
+        known = Bank.open(bank, backbone.fingerprint, backbone.tokenizer_fingerprint).known()
+    recipe = options.recipe(augment)
+    missing = [c for g in _groups(chunks, options.batch) for c in _missing(g, known, recipe)]
+    tokens = [backbone.count_tokens(c.text) for c in chunks]
+    layers = len(band_layers(backbone.depth, options.band))
+    neuron = layers * options.rank * (backbone.width + 4)
+    size = sum(neuron + backbone.count_tokens(c.text) * (2 * 192 + 2) for c in missing)
+    seconds = len(missing) * SECONDS_PER_CHUNK * _forward_seconds(backbone)
+    return Plan(read, len(chunks), sum(tokens), len(missing), size, seconds)
+
+
+def open_space(calibration: Calibration, manifest: Manifest) -> InputSpace:
+    """The shared A of a bank, drawn again from what its manifest says. Raises NeuragError if it differs."""
+    options = EncodeOptions()
+    scale, seed = manifest.input_scale, manifest.seed
+    space = InputSpace.draw(calibration, manifest.layers, manifest.rank, scale, seed)
+    if space.version != manifest.input_version or calibration.version != manifest.keys_version:
+        raise NeuragError(
+            "the bank was made with another calibration of this backbone (an older neurag?): encode it again "
+            f"(version {manifest.input_version}, here {space.version}; default rank {options.rank})"
+        )
+    return space
+
+
+def _read(
+    documents: Iterable[Input], backbone: Backbone, options: EncodeOptions
+) -> tuple[int, list[Chunk], tuple[Skipped, ...]]:
+    skipped: list[Skipped] = []
+
+    def kept() -> Iterable[str | Mapping[str, object] | Document]:
+        for item in documents:
+            if isinstance(item, Skipped):
+                skipped.append(item)
+            else:
+                yield item
+
+    read, chunks = 0, []
+    for document in as_documents(kept()):
+        read += 1
+        chunks += chunk_document(document, backbone.count_tokens, options.chunk_tokens)
+    if not chunks:
+        why = f"; first: {skipped[0].where} {skipped[0].reason}" if skipped else ""
+        raise NeuragError(f"no document could be read ({len(skipped)} skipped{why})")
+    return read, chunks, tuple(skipped)
+
+
+def _space(backbone: Backbone, calibration: Calibration, options: EncodeOptions) -> InputSpace:
+    layers = band_layers(backbone.depth, options.band)
+    return InputSpace.draw(calibration, layers, options.rank, options.input_scale, options.seed)
+
+
+def _manifest(
+    backbone: Backbone, calibration: Calibration, space: InputSpace, options: EncodeOptions
+) -> Manifest:
+    return Manifest(
+        backbone=backbone.fingerprint,
+        tokenizer=backbone.tokenizer_fingerprint,
+        model=backbone.name,
+        rank=options.rank,
+        layers=space.layers,
+        width=backbone.width,
+        key_width=calibration.whiten.shape[1],
+        keys_version=calibration.version,
+        input_version=space.version,
+        input_scale=options.input_scale,
+        seed=options.seed,
+    )
+
+
+def _groups(chunks: Sequence[Chunk], size: int) -> list[list[Chunk]]:
+    return [list(chunks[i : i + size]) for i in range(0, len(chunks), size)]
+
+
+def _missing(group: list[Chunk], known: Mapping[str, tuple[str, str]], recipe: str) -> list[Chunk]:
+    return [c for c in group if known.get(c.id) != (c.content_hash, recipe)]
+
+
+def _chunk_counts(chunks: Iterable[Chunk]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for chunk in chunks:
+        counts[chunk.document.id] = chunk.index + 1
+    return counts
+
+
+def _augmented(backbone: Backbone, group: list[Chunk], options: AugmentOptions) -> list[Augmentation]:
+    texts = write_texts(backbone, group, options)
+    return texts if options.recite else [replace(t, passage=()) for t in texts]
+
+
+def _rows(
+    backbone: Backbone,
+    calibration: Calibration,
+    space: InputSpace,
+    group: list[Chunk],
+    texts: list[Augmentation],
+    options: EncodeOptions,
+    recipe: str,
+) -> list[NeuronRow]:
+    taught = [x for i, text in enumerate(texts) for x in lessons(backbone, text, i)]
+    seed = options.seed + int(group[0].content_hash[:8], 16)
+    values, scales = quantise(train_neurons(backbone, space, taught, len(group), options, seed))
+    rows = []
+    for chunk, text, value, scale in zip(group, texts, values, scales, strict=True):
+        document = chunk.document
+        keys, positions = chunk_keys(backbone, calibration, document.title, chunk.text)
+        rows.append(
+            NeuronRow(
+                id=chunk.id, document_id=document.id, chunk_index=chunk.index, title=document.title,
+                text=chunk.text, start=chunk.start, end=chunk.end, source=document.source,
+                timestamp=document.timestamp, trust=document.trust, labels=document.labels,
+                metadata=document.metadata, content_hash=chunk.content_hash, recipe=recipe, keys=keys,
+                positions=positions, neuron=value, scale=scale, pairs=len(text),
+            )  # fmt: skip
+        )
+    return rows
+
+
+def _tell(progress: Report | None, stage: Literal["writing questions", "training"], done: int, total: int, start: float) -> None:
+    if progress:
+        rate = done / max(time.perf_counter() - start, 1e-9)
+        progress(Progress(stage, done, total, rate, (total - done) / rate if rate else float("nan")))
+
+
+@torch.no_grad()
+def _forward_seconds(backbone: Backbone) -> float:
+    """Seconds of one forward pass over 128 tokens, the best of three."""
+    ids = torch.randint(10, 1000, (1, 128), device=backbone.device)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        times.append(time.perf_counter() - start)
+    return min(times)
