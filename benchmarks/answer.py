@@ -1,10 +1,11 @@
 """Answering: time to the first token, whole time and prompt length with a bank of 5,000 rows.
 
 Systems: closed book, RAG (BM25, five passages of 100 words pasted), NeuRAG, hybrid (both), one question after
-the other with the systems taking turns. The rows have real passages of Natural Questions and HotpotQA as texts
-and real routing keys; the neurons are random numbers of a trained neuron's size, because their values cost no
-time. So nothing about right answers is measured here (`neurag demo` and `neurag eval` do that). BM25's search
-and reading the bank's index come before the clock of an answer starts; `wall` in the table includes BM25.
+the other with the systems taking turns. The rows have real passages of Natural Questions and HotpotQA as
+texts and real routing keys; the neurons are random numbers of a trained neuron's size, because their values
+cost no time. So nothing about right answers is measured here (`neurag demo` and `neurag eval` do that).
+BM25's search and reading the bank's index come before the clock of an answer starts; `wall` in the table
+includes BM25.
 
     python benchmarks/answer.py [--quick] [--data DIR] [--json OUT]
 """
@@ -146,13 +147,13 @@ class Log:
 
 
 def ask_all(model: Model, questions: Sequence[str], repeats: int) -> Log:
-    """Every question to every system in turn, the turns reversed every second time."""
+    """Every question to every system in turn, the turns reversed every second round."""
     log = Log(MODES, len(questions))
     for mode in MODES:  # warm up: indexes are built here
         model.answer("Which river runs through the old town?", options_of(mode))
     for repeat in tracked(range(repeats), "asking, rounds"):
         for number, question in enumerate(questions):
-            for mode in MODES[:: 1 if (repeat + number) % 2 == 0 else -1]:
+            for mode in MODES[:: 1 if repeat % 2 == 0 else -1]:
                 start = time.perf_counter()
                 answer = model.answer(question, options_of(mode))
                 wall, timing = time.perf_counter() - start, answer.timing
@@ -178,13 +179,8 @@ def main() -> None:
     backbone = load_backbone()
     count, repeats = (8, 2) if asked.quick else (20, 3)
     path, real = find_bank(backbone, data, asked.quick)
-    report.meta |= {
-        "model": backbone.name,
-        "dtype": str(backbone.dtype),
-        "rows": ROWS,
-        "rows_with_own_keys": real,
-    }
-    report.meta |= {"questions": count, "repeats": repeats}
+    report.meta |= {"model": backbone.name, "dtype": str(backbone.dtype)}
+    report.meta |= {"rows": ROWS, "rows_with_own_keys": real, "questions": count, "repeats": repeats}
     report.note("the neurons are random numbers, so the answers mean nothing; only times are measured")
     if real < ROWS:
         report.note(
@@ -195,15 +191,16 @@ def main() -> None:
     log = ask_all(Model.load(bank=path, backbone=backbone), questions, repeats)
     quantities = ("first_token_s", "routing_s", "total_s", "wall_s", "prompt_tokens", "answer_tokens")
     told = [(mode, *(log.value(mode, q) for q in quantities)) for mode in MODES]
-    show(f"Medians, {count} questions, {repeats} rounds", ("system", *quantities), told)
+    columns = ("system", "first s", "routing s", "total s", "wall s", "prompt", "answer")
+    show(f"Medians, {count} questions, {repeats} rounds (seconds and tokens)", columns, told)
     report.meta["medians"] = {row[0]: dict(zip(quantities, row[1:], strict=True)) for row in told}
     first, total = ({m: log.value(m, q) for m in MODES} for q in ("first_token_s", "total_s"))
+    cold = {m: log.value(m, "first_token_s", repeat=0) for m in MODES}
     report.add(
         first_token_vs_closed=first["neurag"] / first["closed"],
         first_token_vs_rag5=first["neurag"] / first["rag"],
         total_vs_rag5=total["neurag"] / total["rag"],
-        first_token_vs_closed_cold=log.value("neurag", "first_token_s", 0)
-        / log.value("closed", "first_token_s", 0),
+        first_token_vs_closed_cold=cold["neurag"] / cold["closed"],
         first_token_hybrid_vs_rag5=first["hybrid"] / first["rag"],
     )
     report.note("cold: the first round, when a question's neurons have to be read from the bank")

@@ -102,7 +102,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:
-        table.add_row(*(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row))
+        table.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row))
     Console().print(table)
 
 

@@ -27,7 +27,7 @@ SENTENCES = (
     "{a} people work there.",
     "The director is {a}.",
 )
-SYLLABLES = "ba ker vo lin ta mar sel dor qui fen ru zan hol pe gri nov ash tel wick ora".split()
+SYLLABLES = ["ba", "ker", "vo", "lin", "ta", "mar", "sel", "dor", "qui", "fen", "ru", "zan", "hol", "pe", "gri", "nov", "ash", "tel", "wick", "ora"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def companies(count: int, seed: int = 0) -> list[Company]:
             f"{name(2)} {name(2)}",
             name(3),
             str(draw.randint(1850, 2020)),
-            f"{draw.choice('copper wooden silver paper glass'.split())} "
-            f"{draw.choice('lamps clocks kites boots flutes maps'.split())}",
+            f"{draw.choice(['copper', 'wooden', 'silver', 'paper', 'glass'])} "
+            f"{draw.choice(['lamps', 'clocks', 'kites', 'boots', 'flutes', 'maps'])}",
             str(draw.randint(20, 900)),
             f"{name(2)} {name(2)}",
         )

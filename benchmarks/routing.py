@@ -3,8 +3,10 @@
 Every question of a file against all passages of that file (gold and distractors), by the training-free router
 over the keys of 160-token chunks (a document counts at its best chunk) and by BM25 (stemmed, title and text).
 recall@k is the share of a question's gold documents among the first k. routing_share is the time of routing
-among 5,000 rows (projecting the question's states, scoring, choosing) over a whole closed-book question with a
-64-token prompt and a 16-token answer; fetching neurons is in benchmarks/answer.py. Not measured: answers.
+among 5,000 rows (projecting the question's states, scoring, choosing) over a whole closed-book question with
+a 64-token prompt and a 16-token answer; fetching neurons is in benchmarks/answer.py. four_active_kept and
+two_right are measured on invented companies, as in benchmarks/encode.py. Not measured: answers.
+The first run computes the keys of all passages (minutes; shown) and caches them.
 
     python benchmarks/routing.py [--quick] [--data DIR] [--json OUT]
 """
@@ -41,6 +43,7 @@ from neurag.knowledge.bank import IndexBatch
 from neurag.knowledge.calibration import Calibration, load_calibration, routing_states
 from neurag.knowledge.documents import Chunk, Document, chunk_document
 from neurag.knowledge.keys import chunk_keys
+from neurag.knowledge.retrieval import Passages
 from neurag.prompts import question_prompt
 
 SETS = ("popqa", "squad_same_article", "nq_open_oracle", "hotpotqa")
@@ -111,20 +114,10 @@ def route_all(
 
 
 def bm25_all(rows: Rows, questions: Sequence[str]) -> tuple[list[list[str]], float]:
-    """The first five documents of every question by BM25, and the seconds a question."""
-    import bm25s
-    import Stemmer
-
-    documents = passages_of(rows)
-    told: dict[str, Any] = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english"), "show_progress": False}
-    index = bm25s.BM25()
-    texts = [f"{d['title']}\n{d['text']}" for d in documents.values()]
-    index.index(bm25s.tokenize(texts, **told), show_progress=False)
-    ids, ranked = list(documents), []
+    """The first five documents of every question by BM25 over whole documents, and the seconds a question."""
+    passages = Passages([(d["id"], d["id"], d["title"], d["text"]) for d in passages_of(rows).values()])
     start = time.perf_counter()
-    for question in questions:
-        scores = index.get_scores(bm25s.tokenize([question], return_ids=False, **told)[0])
-        ranked.append([ids[i] for i in np.argsort(-scores, kind="stable")[:5]])
+    ranked = [[p.id for p in passages.search(question, 5)] for question in questions]
     return ranked, (time.perf_counter() - start) / len(questions)
 
 
@@ -208,7 +201,7 @@ def measure_share(
         def closed_book(ids: Sequence[int] = ids) -> None:
             closed_question(backbone, ids, ANSWER_TOKENS)
 
-        taken = interleaved({"routing": route, "closed": closed_book}, 5)
+        taken = interleaved({"routing": route, "closed": closed_book}, 3)
         lengths.append(len(ids))
         routing.append(taken["routing"])
         closed.append(taken["closed"])
@@ -225,31 +218,16 @@ def main() -> None:
     calibration = load_calibration(backbone)
     report.meta |= {"model": backbone.name, "dtype": str(backbone.dtype)}
     if asked.quick:
-        report.note(
-            f"quick: the first {QUICK_QUESTIONS} questions of each file and the passages of these only"
-        )
+        report.note(f"quick: the first {QUICK_QUESTIONS} questions of each file, and only their passages")
     batches, told = [], []
     for stem in SETS:
         rows = read_rows(data, stem, QUICK_QUESTIONS if asked.quick else None)
         batch, line = measure_set(report, backbone, calibration, stem, rows)
         batches.append(batch)
         told.append(line)
-    columns = (
-        "set",
-        "questions",
-        "documents",
-        "@1",
-        "@5",
-        "BM25 @1",
-        "BM25 @5",
-        "s/question",
-        "BM25 s/question",
-    )
+    columns = ("set", "asked", "docs", "@1", "@5", "BM25@1", "BM25@5", "s each", "BM25 s")
     show("Recall (seconds include the question's own forward pass up to the routing layer)", columns, told)
     measure_share(report, backbone, calibration, batches, read_rows(data, "nq_open_oracle", 100))
-    report.note(
-        "four_active_kept and two_right are measured on invented companies, as in benchmarks/encode.py"
-    )
     own = Report(asked)
     own.out = None
     measure_ours(own, backbone, companies(12 if asked.quick else 24, seed=asked.seed), asked.seed)

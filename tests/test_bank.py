@@ -196,14 +196,19 @@ def test_the_index_streams_all_keys(bank):
     assert {labels for batch in batches for labels in batch.labels} == {("staff", "press")}
     assert {stamp for batch in batches for stamp in batch.timestamps} == {"2024-05"}
     for batch in batches:
-        assert (batch.lengths.dtype, batch.keys.dtype, batch.positions.dtype) == (np.int64, np.float16, np.uint16)
+        assert (batch.lengths.dtype, batch.keys.dtype, batch.positions.dtype) == (
+            np.int64,
+            np.float16,
+            np.uint16,
+        )
         assert batch.keys.shape == (batch.lengths.sum(), MANIFEST.key_width)
         assert batch.positions.shape == (batch.lengths.sum(),)
     np.testing.assert_array_equal(
         np.concatenate([batch.keys for batch in batches]), np.concatenate([row.keys for row in rows])
     )
     np.testing.assert_array_equal(
-        np.concatenate([batch.positions for batch in batches]), np.concatenate([row.positions for row in rows])
+        np.concatenate([batch.positions for batch in batches]),
+        np.concatenate([row.positions for row in rows]),
     )
 
 

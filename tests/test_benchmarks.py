@@ -80,9 +80,9 @@ def test_rows_are_read_plain_or_zipped(bench, tmp_path):
     assert common.read_rows(tmp_path, "plain") == common.read_rows(tmp_path, "zipped")
     assert len(common.read_rows(tmp_path, "plain", 1)) == 1
     assert list(common.passages_of(common.read_rows(tmp_path, "plain"))) == ["x", "y"]
-    with pytest.raises(SystemExit, match="docs/data.md"):
+    with pytest.raises(SystemExit, match=r"docs/data\.md"):
         common.read_rows(tmp_path, "missing")
-    with pytest.raises(SystemExit, match="docs/data.md"):
+    with pytest.raises(SystemExit, match=r"docs/data\.md"):
         common.data_folder(tmp_path / "missing")
 
 
@@ -104,6 +104,15 @@ def test_a_race_without_a_winner_is_a_bound_and_says_so(bench):
     assert "lower bound" in report.meta["notes"][-1]
     assert prag.best_seconds(report, [lost, won]) == 2.0
     assert report.meta["bound"] is False
+
+
+def test_a_race_cut_short_is_scaled_and_says_so(bench):
+    prag, common = bench("prag"), bench("common")
+    report = common.Report(common.arguments("doc", ["--quick"]))
+    assert prag.best_seconds(report, [prag.Race(1e-3, [(10, 2.0, 0.1)])]) == 12.0
+    assert report.meta["scaled"] is True
+    assert report.meta["prag_seconds_measured"] == 2.0
+    assert "not a measured bound" in report.meta["notes"][-1]
 
 
 def test_five_thousand_rows_are_taken_from_what_there_is(bench):

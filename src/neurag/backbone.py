@@ -216,7 +216,7 @@ def _dequantise(gguf: Path, folder: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-class quiet_transformers:  # noqa: N801 - reads as a verb in a with statement
+class quiet_transformers:
     """Context manager that keeps transformers' own bars and warnings off the terminal."""
 
     def __enter__(self) -> None:

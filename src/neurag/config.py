@@ -32,10 +32,10 @@ class UsageError(NeuragError):
 class AugmentOptions:
     """How a chunk becomes training texts."""
 
-    questions: int = 10
+    questions: int = 9
     """Question-answer pairs to write per chunk."""
-    recite: bool = True
-    """Also train on the passage text itself."""
+    recite: bool = False
+    """Also train on the whole passage at once, beside its sentences: slower, and no better so far."""
     batch: int = 32
     """Chunks written about at once."""
 
@@ -58,6 +58,8 @@ class EncodeOptions:
     """Weight at which other documents' neurons are added in every second step; 0 turns it off."""
     interferers: int = 3
     """How many other neurons are added in those steps."""
+    parts: int = 2
+    """The lessons of a document are dealt into this many parts, seen in turn."""
     batch: int = 12
     """Documents trained in one step."""
     chunk_tokens: int = 160

@@ -141,7 +141,9 @@ class Model:
             first_token_s=clock.first,
         )
         neurons = _fired(firing, layer) if firing and layer else ()
-        abstained = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
+        abstained = bool(
+            firing and options.mode == "neurag" and firing.routed.abstained and not options.force
+        )
         return Answer(text, options.mode, abstained, neurons, None, timing)
 
 

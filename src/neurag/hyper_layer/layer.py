@@ -59,7 +59,12 @@ class HyperLayer:
     """A bank attached to a backbone. Holds hot neurons in memory; the bank stays on disk."""
 
     def __init__(
-        self, backbone: Backbone, calibration: Calibration, space: InputSpace, bank: Bank, options: RouteOptions
+        self,
+        backbone: Backbone,
+        calibration: Calibration,
+        space: InputSpace,
+        bank: Bank,
+        options: RouteOptions,
     ) -> None:
         self.backbone, self.space, self.bank, self.options = backbone, space, bank, options
         self.router = Router(calibration, options)
@@ -83,7 +88,8 @@ class HyperLayer:
         held, hidden = frozenset(labels or ()), frozenset(without)
         told = zip(self.index.document_ids, self.index.labels, strict=True)
         return np.array(
-            [doc not in hidden and (labels is None or not own or bool(own & held)) for doc, own in told], dtype=bool
+            [doc not in hidden and (labels is None or not own or bool(own & held)) for doc, own in told],
+            dtype=bool,
         )
 
     @contextmanager

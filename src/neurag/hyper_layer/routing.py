@@ -103,12 +103,16 @@ class Router:
             labels += [frozenset(x) for x in batch.labels]
             lengths.append(batch.lengths)
             keys.append(torch.from_numpy(batch.keys.copy()))
-        starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
+        starts = (
+            np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
+        )
         width = self.calibration.whiten.shape[1]
         joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=torch.float16)
         if len(ids) <= self.options.exact_below:
             joined = joined.float()  # once here rather than at every question
-        return RoutingIndex(ids, documents, labels, starts.astype(np.int64), joined, _coarse(joined, starts, dtype))
+        return RoutingIndex(
+            ids, documents, labels, starts.astype(np.int64), joined, _coarse(joined, starts, dtype)
+        )
 
     @torch.no_grad()
     def route(

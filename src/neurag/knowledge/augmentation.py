@@ -81,7 +81,9 @@ def _write(backbone: Backbone, chunks: Sequence[Chunk], options: AugmentOptions)
     prefix = encode("".join(_shot(*s) for s in SHOTS), add_special_tokens=False).input_ids
     ids = [encode(p, add_special_tokens=False).input_ids for p in prompts]
     written = iter(write(backbone, prefix, ids, new_tokens=28) if flat else [])
-    return [_assemble(chunk, [(c, next(written)) for c in row]) for chunk, row in zip(chunks, found, strict=True)]
+    return [
+        _assemble(chunk, [(c, next(written)) for c in row]) for chunk, row in zip(chunks, found, strict=True)
+    ]
 
 
 def _assemble(chunk: Chunk, written: Sequence[tuple[Candidate, str]]) -> Augmentation:

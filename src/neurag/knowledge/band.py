@@ -62,7 +62,9 @@ class _FrozenPrefix:
         self._place = {layer: i for i, layer in enumerate(layers)}
         self._prepared = prepared
 
-    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         at = self._place[layer_idx]
         return (
             torch.cat([self._prepared.keys[at], keys], 2),
@@ -143,8 +145,8 @@ def _frozen_pass(
     return entering, [x.keys for x in kept], [x.values for x in kept]
 
 
-def band_logits(backbone: Backbone, prepared: Prepared, layers: Sequence[int], delta: Delta) -> Tensor:
-    """Logits [M, V] at the M positions that have a target, in row order, with `delta` acting in the band."""
+def band_states(backbone: Backbone, prepared: Prepared, layers: Sequence[int], delta: Delta) -> Tensor:
+    """Final states [M, D] at the M positions that have a target, in row order, with `delta` in the band."""
     family = backbone.family
     hidden = prepared.hidden
     rotary = backbone.part(family.rotary)(hidden, prepared.positions)
@@ -152,11 +154,15 @@ def band_logits(backbone: Backbone, prepared: Prepared, layers: Sequence[int], d
     cache = _FrozenPrefix(layers, prepared)
     modules: list[nn.Module] = [backbone.down_projection(n) for n in layers]
     with on_each(modules, delta):
+        # prefix keys above the band would depend on the neurons too, so a band always ends at the top
         for number in layers:
             hidden = backbone.layers[number](
                 hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
             )
-    # layers above the band (none by default) see the neurons' effect too, so they are not frozen-prefix;
-    # the band therefore always ends at the top
-    states = backbone.part(family.norm)(hidden[prepared.targets != -100])
-    return backbone.part(family.head)(states).float()  # type: ignore[no-any-return]
+    return backbone.part(family.norm)(hidden[prepared.targets != -100])  # type: ignore[no-any-return]
+
+
+def band_logits(backbone: Backbone, prepared: Prepared, layers: Sequence[int], delta: Delta) -> Tensor:
+    """Logits [M, V] over the whole vocabulary at the M positions that have a target."""
+    states = band_states(backbone, prepared, layers, delta)
+    return backbone.part(backbone.family.head)(states).float()  # type: ignore[no-any-return]

@@ -164,6 +164,21 @@ class Bank:
             gone = self._table.delete(col("document_id").isin(list(dict.fromkeys(document_ids))))
             return int(gone.num_deleted_rows)
 
+    def prune(self, document_id: str, chunks: int) -> None:
+        """Drop rows of a document beyond its first `chunks`: left over when it was replaced by a shorter one."""
+        from lancedb.expr import col, lit
+
+        if not any(
+            f"{document_id}#" == i[: i.rfind("#") + 1] and int(i[i.rfind("#") + 1 :]) >= chunks
+            for i in self._places
+        ):
+            return
+        with (
+            translated(f"rows of the bank at {self.path} cannot be removed", "nothing was removed"),
+            turn(self.path),
+        ):
+            self._table.delete((col("document_id") == lit(document_id)) & (col("chunk_index") >= lit(chunks)))
+
     def index(self, batch_rows: int = 2048) -> Iterator[IndexBatch]:
         """Stream what routing needs of all rows of one version, at most `batch_rows` at a time."""
         names = ["id", "document_id", "labels", "timestamp", "trust", "key_count", "keys", "positions"]

@@ -15,20 +15,25 @@ from dataclasses import dataclass
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 SENTENCE = re.compile(r"[^.!?。！？\n]*(?:[.!?](?=\S)[^.!?。！？\n]*)*[.!?。！？]?")
 PATTERNS = (
-    ("date", rf"\b\d{{1,2}} (?:{MONTHS})(?: \d{{4}})?|\b(?:{MONTHS}) \d{{1,2}}(?:, \d{{4}})?|\b(?:{MONTHS}) \d{{4}}"),
+    (
+        "date",
+        rf"\b\d{{1,2}} (?:{MONTHS})(?: \d{{4}})?|\b(?:{MONTHS}) \d{{1,2}}(?:, \d{{4}})?|\b(?:{MONTHS}) \d{{4}}",
+    ),
     ("number", r"[$€£]?\b\d[\d.,:/]*\d\b%?|[$€£]?\b\d\b%?"),
     ("name", r"\b[A-Z][\w'’.-]*(?:(?: (?:of|the|de|von|van|and) | )[A-Z][\w'’-]*)*"),
-    ("phrase", r"(?<=\b[Aa] )[a-z][\w-]*(?: [a-z][\w-]*){0,2}|(?<=\b[Aa]n )[a-z][\w-]*(?: [a-z][\w-]*){0,2}|"
-               r"(?<=\b[Tt]he )[a-z][\w-]*(?: [a-z][\w-]*){0,1}"),
+    (
+        "phrase",
+        r"(?<=\b[Aa] )[a-z][\w-]*(?: [a-z][\w-]*){0,2}|(?<=\b[Aa]n )[a-z][\w-]*(?: [a-z][\w-]*){0,2}|"
+        r"(?<=\b[Tt]he )[a-z][\w-]*(?: [a-z][\w-]*){0,1}",
+    ),
 )
 UNIT = re.compile(r" (?:[a-z]{3,}|kg|km|cm|mm|m)\b")
 STOP = frozenset(
-    "the a an and or but of in on at to for from with by as is are was were be been has have had that which who whom whose "
-    "when where while than then it its his her their this these those not no can must may will would should still "
-    "also only each every into after before during until since one two three for".split()
+    ["the", "a", "an", "and", "or", "but", "of", "in", "on", "at", "to", "for", "from", "with", "by", "as", "is", "are", "was", "were", "be", "been", "has", "have", "had", "that", "which", "who", "whom", "whose", "when", "where", "while", "than", "then", "it", "its", "his", "her", "their", "this", "these", "those", "not", "no", "can", "must", "may", "will", "would", "should", "still", "also", "only", "each", "every", "into", "after", "before", "during", "until", "since", "one", "two", "three", "for"]
 )
-SMALL = frozenset("The A An In On At It He She They This That These Those There When While After Before Each Every "
-                  "Today At If But And For From With By As Its His Her Their Since Until Only Also Both".split())
+SMALL = frozenset(
+    ["The", "A", "An", "In", "On", "At", "It", "He", "She", "They", "This", "That", "These", "Those", "There", "When", "While", "After", "Before", "Each", "Every", "Today", "At", "If", "But", "And", "For", "From", "With", "By", "As", "Its", "His", "Her", "Their", "Since", "Until", "Only", "Also", "Both"]
+)
 
 
 @dataclass(frozen=True)

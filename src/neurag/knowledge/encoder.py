@@ -2,7 +2,9 @@
 
 Per document the loss is the mean negative log likelihood of its answers, weighted by lesson. In every second
 step other documents' neurons of the batch are added at a fraction of their strength (and get no gradient), so
-that a neuron learns to speak while weaker ones are active beside it. Not here: the frozen-prefix arithmetic
+that a neuron learns to speak while weaker ones are active beside it. Two things keep a step cheap: it sees one
+part of the lessons in turn, and its softmax runs over the tokens that can matter (every target, and what the
+plain backbone finds likely at each position) instead of the whole vocabulary. Not here: the frozen-prefix arithmetic
 (band.py), the texts (augmentation.py), the bank.
 
     >>> neurons = train_neurons(backbone, space, lessons, count=12, options=EncodeOptions())  # doctest: +SKIP
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from ..backbone import Backbone
 from ..config import EncodeOptions
-from .band import Delta, Lesson, Prepared, band_logits, prepare
+from .band import Delta, Lesson, Prepared, band_states, prepare
 from .neurons import InputSpace
 
 
@@ -36,21 +38,58 @@ def train_neurons(
     ).requires_grad_()
     if not lessons:
         return neurons.detach()
-    groups = prepare(backbone, lessons, space.layers)
-    shares = _token_shares(groups, count)
+    parts = [_Part(backbone, space, part, count) for part in _deal(lessons, options.parts)]
     optimiser = torch.optim.Adam([neurons], lr=options.learning_rate)
     for step in range(options.steps):
         optimiser.param_groups[0]["lr"] = options.learning_rate * (1 - step / options.steps)
         optimiser.zero_grad()
-        cast = neurons.to(backbone.dtype)
-        acting = cast
+        acting = neurons.to(backbone.dtype)
         if step % 2 and options.interference and count > 1:
             mix = interference(count, options.interferers, options.interference, generator)
-            acting = cast + torch.einsum("ij,jlrd->ilrd", mix.to(cast), cast.detach())
-        losses = [_loss(backbone, space, group, acting, share) for group, share in zip(groups, shares, strict=True)]
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+            acting = acting + torch.einsum("ij,jlrd->ilrd", mix.to(acting), acting.detach())
+        parts[step // 2 % len(parts)].loss(acting).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return neurons.detach()
+
+
+def _deal(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
+    """Deal each document's lessons out in turn, so that every part teaches every document."""
+    hands: list[list[Lesson]] = [[] for _ in range(parts)]
+    dealt: dict[int, int] = {}
+    for lesson in lessons:
+        turn = dealt.get(lesson.document, 0)
+        hands[turn % parts].append(lesson)
+        dealt[lesson.document] = turn + 1
+    return [hand for hand in hands if hand]
+
+
+class _Part:
+    """Lessons that are learned in the same step, with their frozen prefixes and their vocabulary."""
+
+    def __init__(self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int) -> None:
+        self.backbone, self.space = backbone, space
+        self.groups = prepare(backbone, lessons, space.layers)
+        self.shares = _token_shares(self.groups, count)
+        self.vocabulary = torch.cat([self._likely(g) for g in self.groups]).unique()
+        self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
+
+    @torch.no_grad()
+    def _likely(self, group: Prepared, best: int = 16) -> Tensor:
+        """The targets, and the tokens the plain backbone finds likeliest at any position."""
+        states = band_states(self.backbone, group, self.space.layers, lambda *_: None)
+        logits = self.backbone.part(self.backbone.family.head)(states)
+        return torch.cat([group.targets[group.targets != -100], logits.topk(best).indices.flatten()])
+
+    def loss(self, acting: Tensor) -> Tensor:
+        """Sum over documents of the mean negative log likelihood of their answers."""
+        total = acting.new_zeros((), dtype=torch.float32)
+        for group, share in zip(self.groups, self.shares, strict=True):
+            delta = own_delta(self.space, acting, group.documents)
+            states = band_states(self.backbone, group, self.space.layers, delta)
+            targets = torch.searchsorted(self.vocabulary, group.targets[group.targets != -100])
+            losses = torch.nn.functional.cross_entropy((states @ self.head.T).float(), targets, reduction="none")
+            total = total + (losses * share).sum()
+        return total
 
 
 def interference(count: int, others: int, weight: float, generator: torch.Generator) -> Tensor:
@@ -80,9 +119,3 @@ def _token_shares(groups: Sequence[Prepared], count: int) -> list[Tensor]:
         (group.weights / total[group.documents])[:, None].expand_as(group.targets)[group.targets != -100]
         for group in groups
     ]
-
-
-def _loss(backbone: Backbone, space: InputSpace, group: Prepared, acting: Tensor, share: Tensor) -> Tensor:
-    logits = band_logits(backbone, group, space.layers, own_delta(space, acting, group.documents))
-    targets = group.targets[group.targets != -100]
-    return (torch.nn.functional.cross_entropy(logits, targets, reduction="none") * share).sum()

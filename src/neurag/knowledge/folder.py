@@ -48,6 +48,8 @@ class Manifest:
     key_width: int  # numbers in one key
     keys_version: str  # version of the routing calibration
     input_version: str  # version of the shared A: seed, scale, calibration
+    input_scale: float = 0.8  # what the shared A is drawn with, so that it can be drawn again
+    seed: int = 0
     format: int = 1
     created: str = ""  # ISO 8601 time, filled in by the bank
 

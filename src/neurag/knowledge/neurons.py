@@ -56,9 +56,7 @@ class InputSpace:
         offset = torch.einsum("lrf,lf->lr", down, calibration.unit_mean[list(layers)].cpu())
         told = f"{calibration.version} {layers} {rank} {scale} {seed}"
         device = calibration.mean.device
-        return cls(
-            layers, down.to(device), offset.to(device), hashlib.sha256(told.encode()).hexdigest()[:16]
-        )
+        return cls(layers, down.to(device), offset.to(device), hashlib.sha256(told.encode()).hexdigest()[:16])
 
     def read(self, place: int, units: Tensor) -> Tensor:
         """A (x - mu) in the band's layer number `place`: [..., F] -> [..., R]."""

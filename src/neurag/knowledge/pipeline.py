@@ -234,17 +234,37 @@ def _rows(
         keys, positions = chunk_keys(backbone, calibration, document.title, chunk.text)
         rows.append(
             NeuronRow(
-                id=chunk.id, document_id=document.id, chunk_index=chunk.index, title=document.title,
-                text=chunk.text, start=chunk.start, end=chunk.end, source=document.source,
-                timestamp=document.timestamp, trust=document.trust, labels=document.labels,
-                metadata=document.metadata, content_hash=chunk.content_hash, recipe=recipe, keys=keys,
-                positions=positions, neuron=value, scale=scale, pairs=len(text),
+                id=chunk.id,
+                document_id=document.id,
+                chunk_index=chunk.index,
+                title=document.title,
+                text=chunk.text,
+                start=chunk.start,
+                end=chunk.end,
+                source=document.source,
+                timestamp=document.timestamp,
+                trust=document.trust,
+                labels=document.labels,
+                metadata=document.metadata,
+                content_hash=chunk.content_hash,
+                recipe=recipe,
+                keys=keys,
+                positions=positions,
+                neuron=value,
+                scale=scale,
+                pairs=len(text),
             )  # fmt: skip
         )
     return rows
 
 
-def _tell(progress: Report | None, stage: Literal["writing questions", "training"], done: int, total: int, start: float) -> None:
+def _tell(
+    progress: Report | None,
+    stage: Literal["writing questions", "training"],
+    done: int,
+    total: int,
+    start: float,
+) -> None:
     if progress:
         rate = done / max(time.perf_counter() - start, 1e-9)
         progress(Progress(stage, done, total, rate, (total - done) / rate if rate else float("nan")))

@@ -37,15 +37,24 @@ def write(
         rows = order[start : start + batch]
         cache = DynamicCache()
         for layer, kept in enumerate(shared.layers):
-            cache.update(kept.keys.expand(len(rows), -1, -1, -1), kept.values.expand(len(rows), -1, -1, -1), layer)
+            cache.update(
+                kept.keys.expand(len(rows), -1, -1, -1), kept.values.expand(len(rows), -1, -1, -1), layer
+            )
         tokens = _greedy(backbone, cache, len(prefix), [prompts[i] for i in rows], new_tokens, stop)
-        for row, text in zip(rows, backbone.tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True):
+        for row, text in zip(
+            rows, backbone.tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True
+        ):
             texts[row] = text.split(stop)[0].strip()
     return texts
 
 
 def _greedy(
-    backbone: Backbone, cache: object, prefix: int, prompts: Sequence[Sequence[int]], new_tokens: int, stop: str
+    backbone: Backbone,
+    cache: object,
+    prefix: int,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    stop: str,
 ) -> Tensor:
     """Token ids [B, <= new_tokens]. Prompts are padded on the left, between the prefix and themselves."""
     longest = max(len(p) for p in prompts)

