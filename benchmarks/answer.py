@@ -51,9 +51,7 @@ def corpus(backbone: Backbone, data: Path, options: EncodeOptions) -> list[Chunk
     return chunks
 
 
-def manifest_of(
-    backbone: Backbone, calibration: Calibration, options: EncodeOptions
-) -> tuple[Manifest, InputSpace]:
+def manifest_of(backbone: Backbone, calibration: Calibration, options: EncodeOptions) -> tuple[Manifest, InputSpace]:
     """The manifest of the benchmark's bank, as the encoder would write it."""
     layers = band_layers(backbone.depth, options.band)
     space = InputSpace.draw(calibration, layers, options.rank, options.input_scale, options.seed)
@@ -82,9 +80,7 @@ def find_bank(backbone: Backbone, data: Path, quick: bool) -> tuple[Path, int]:
     return path, real
 
 
-def build(
-    bank: Bank, backbone: Backbone, calibration: Calibration, chunks: Sequence[Chunk], real: int
-) -> None:
+def build(bank: Bank, backbone: Backbone, calibration: Calibration, chunks: Sequence[Chunk], real: int) -> None:
     """Write the rows, PER_WRITE in one transaction; a run that was stopped goes on where it was."""
     known = bank.known()
     templates: list[tuple[np.ndarray, np.ndarray]] = []
@@ -107,9 +103,7 @@ def build(
     bank.compact()
 
 
-def jittered(
-    keys: np.ndarray, positions: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def jittered(keys: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A copy of a row's keys with noise, unit vectors again."""
     noisy = keys.astype(np.float32) + rng.normal(0, JITTER, keys.shape).astype(np.float32)
     return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float16), positions
@@ -133,15 +127,12 @@ class Log:
     """What every answer took: [system][question][repeat] of each quantity."""
 
     def __init__(self, systems: Sequence[str], questions: int) -> None:
-        self.taken: dict[str, list[list[dict[str, float]]]] = {
-            s: [[] for _ in range(questions)] for s in systems
-        }
+        self.taken: dict[str, list[list[dict[str, float]]]] = {s: [[] for _ in range(questions)] for s in systems}
 
     def value(self, system: str, quantity: str, repeat: int | None = None) -> float:
         """Median over questions of the median over repeats (or of one repeat)."""
         told = [
-            median(x[quantity] for x in (each if repeat is None else [each[repeat]]))
-            for each in self.taken[system]
+            median(x[quantity] for x in (each if repeat is None else [each[repeat]])) for each in self.taken[system]
         ]
         return float(median(told))
 

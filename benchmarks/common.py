@@ -46,9 +46,7 @@ def data_folder(told: Path | None) -> Path:
     """The folder of question files; ends the program with one line where there is none."""
     folder = told or CHECKOUT.parent / "shared" / "data"
     if not folder.is_dir():
-        raise SystemExit(
-            f"no question files at {folder}: name a folder with --data (how to get them: docs/data.md)"
-        )
+        raise SystemExit(f"no question files at {folder}: name a folder with --data (how to get them: docs/data.md)")
     return folder
 
 

@@ -61,9 +61,7 @@ def train_ours(
     return made, time.perf_counter() - start
 
 
-def as_stored(
-    backbone: Backbone, space: InputSpace, documents: Sequence[Company], made: Sequence[Tensor]
-) -> Ours:
+def as_stored(backbone: Backbone, space: InputSpace, documents: Sequence[Company], made: Sequence[Tensor]) -> Ours:
     """Quantise, read back, and prepare the unseen questions."""
     values, scales = quantise(torch.cat(list(made)))
     shape = made[0].shape[1:]  # L, R, D
@@ -117,9 +115,7 @@ def fused_figures(backbone: Backbone, ours: Ours, own: float, seed: int) -> dict
     return {"four_active_kept": four / own if own else 0.0, "two_right": both}
 
 
-def measure_ours(
-    report: Report, backbone: Backbone, documents: Sequence[Company], seed: int
-) -> tuple[Ours, float]:
+def measure_ours(report: Report, backbone: Backbone, documents: Sequence[Company], seed: int) -> tuple[Ours, float]:
     """All figures of ours, and the neurons and the wall seconds of this first timing."""
     options = EncodeOptions(seed=seed)
     space = open_space(backbone, options)

@@ -27,7 +27,28 @@ SENTENCES = (
     "{a} people work there.",
     "The director is {a}.",
 )
-SYLLABLES = ["ba", "ker", "vo", "lin", "ta", "mar", "sel", "dor", "qui", "fen", "ru", "zan", "hol", "pe", "gri", "nov", "ash", "tel", "wick", "ora"]
+SYLLABLES = [
+    "ba",
+    "ker",
+    "vo",
+    "lin",
+    "ta",
+    "mar",
+    "sel",
+    "dor",
+    "qui",
+    "fen",
+    "ru",
+    "zan",
+    "hol",
+    "pe",
+    "gri",
+    "nov",
+    "ash",
+    "tel",
+    "wick",
+    "ora",
+]
 
 
 @dataclass(frozen=True)

@@ -162,9 +162,7 @@ def prag_recipe(report: Report, backbone: Backbone, documents: Sequence[Company]
         return prag.seconds
 
 
-def measure_prag(
-    report: Report, backbone: Backbone, documents: Sequence[Company], target: float, seed: int
-) -> float:
+def measure_prag(report: Report, backbone: Backbone, documents: Sequence[Company], target: float, seed: int) -> float:
     """Seconds a document at which PRAG's layout reaches the target, or a lower bound of them."""
     quick, races, limit = report.meta["quick"], list[Race](), EPOCHS
     left = QUICK_SECONDS if quick else float("inf")

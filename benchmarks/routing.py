@@ -56,9 +56,7 @@ def chunks_of(backbone: Backbone, rows: Rows) -> list[Chunk]:
     """Every passage of the rows, cut as the product cuts documents."""
     size = EncodeOptions().chunk_tokens
     documents = (Document(d["text"], d["id"], d["title"]) for d in passages_of(rows).values())
-    return [
-        chunk for document in documents for chunk in chunk_document(document, backbone.count_tokens, size)
-    ]
+    return [chunk for document in documents for chunk in chunk_document(document, backbone.count_tokens, size)]
 
 
 def keys_of(backbone: Backbone, calibration: Calibration, stem: str, chunks: Sequence[Chunk]) -> IndexBatch:
@@ -67,10 +65,7 @@ def keys_of(backbone: Backbone, calibration: Calibration, stem: str, chunks: Seq
     key = hashlib.sha256(told.encode()).hexdigest()[:16]
     path = cache_folder() / "benchmarks" / f"keys-{stem}-{key}.npz"
     if not path.exists():
-        made = [
-            chunk_keys(backbone, calibration, c.document.title, c.text)
-            for c in tracked(chunks, f"{stem}: keys")
-        ]
+        made = [chunk_keys(backbone, calibration, c.document.title, c.text) for c in tracked(chunks, f"{stem}: keys")]
         arrays = {
             "lengths": np.array([len(k) for k, _ in made], np.int64),
             "keys": np.concatenate([k for k, _ in made]),
@@ -84,9 +79,7 @@ def keys_of(backbone: Backbone, calibration: Calibration, stem: str, chunks: Seq
         return index_batch(chunks, stored["lengths"], stored["keys"], stored["positions"])
 
 
-def index_batch(
-    chunks: Sequence[Chunk], lengths: np.ndarray, keys: np.ndarray, positions: np.ndarray
-) -> IndexBatch:
+def index_batch(chunks: Sequence[Chunk], lengths: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> IndexBatch:
     """What the bank would hand to the router for these chunks."""
     count = len(chunks)
     return IndexBatch(

@@ -36,7 +36,10 @@ def make_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|end|>", pad_token="<|end|>", additional_special_tokens=specials[1:]
+        tokenizer_object=core,
+        eos_token="<|end|>",
+        pad_token="<|end|>",
+        additional_special_tokens=specials[1:],
     )
     tokenizer.chat_template = TEMPLATE
     made = {

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
-from conftest import make_tiny
 
+from conftest import make_tiny
 from neurag import backbone as module
 from neurag.backbone import load_backbone
 from neurag.config import NeuragError, UsageError
@@ -93,4 +93,7 @@ def test_real_backbone_is_the_default(real):
     assert (real.depth, real.width, real.ffn_width) == (30, 576, 1536)
     ids = torch.tensor([question_prompt(real, "What is the capital of France?").ids])
     token = int(real.model(input_ids=ids).logits[0, -1].argmax())
-    assert "Paris" in real.tokenizer.decode([token]) or real.tokenizer.decode([token]).strip() in {"The", "Par"}
+    assert "Paris" in real.tokenizer.decode([token]) or real.tokenizer.decode([token]).strip() in {
+        "The",
+        "Par",
+    }

@@ -407,9 +407,7 @@ def test_two_banks_on_one_folder_see_each_other(bank):
     "cause",
     [
         OSError(errno.ENOSPC, "No space left on device"),
-        RuntimeError(
-            "lance error: LanceError(IO): No space left on device (os error 28), /root/.cargo/w.rs:1:9"
-        ),
+        RuntimeError("lance error: LanceError(IO): No space left on device (os error 28), /root/.cargo/w.rs:1:9"),
     ],
 )
 def test_a_full_disk_is_one_line_and_adds_nothing(bank, monkeypatch, cause):
@@ -474,9 +472,7 @@ def test_importing_the_bank_stays_cheap():
     heavy = "{'lancedb', 'pyarrow', 'torch'}"
     code = f"import sys, neurag.knowledge.bank; assert not {heavy} & set(sys.modules)"
     source = Path(__file__).parent.parent / "src"
-    subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(source)!r}); {code}"], check=True
-    )
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(source)!r}); {code}"], check=True)
 
 
 DOCUMENTS = st.sampled_from(["a", "b'", "c😀"])
@@ -524,9 +520,7 @@ class BankMachine(RuleBasedStateMachine):
     @rule()
     def verify(self):
         assert self.bank.verify() == []
-        assert {summary.id for summary in self.bank.documents()} == {
-            row.document_id for row in self.model.values()
-        }
+        assert {summary.id for summary in self.bank.documents()} == {row.document_id for row in self.model.values()}
 
     @invariant()
     def holds_what_a_dict_would(self):

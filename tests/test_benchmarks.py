@@ -87,11 +87,7 @@ def test_rows_are_read_plain_or_zipped(bench, tmp_path):
 
 
 def test_prag_layout_takes_760_kb_on_the_default_backbone(bench):
-    assert (
-        bench("prag").prag_bytes(depth=30, width=576, ffn_width=1536)
-        == 30 * 3 * 2 * (576 + 1536) * 2
-        == 760_320
-    )
+    assert bench("prag").prag_bytes(depth=30, width=576, ffn_width=1536) == 30 * 3 * 2 * (576 + 1536) * 2 == 760_320
 
 
 def test_a_race_without_a_winner_is_a_bound_and_says_so(bench):

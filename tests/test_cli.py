@@ -126,9 +126,7 @@ def test_help_is_fast_and_light():
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
         times.append(time.perf_counter() - start)
         assert done.returncode == 0, done.stderr
         assert all(name in done.stdout for name in ("encode", "ask", "bank", "demo", "--debug", "--config"))
@@ -209,9 +207,7 @@ def test_closed_pipe(tmp_path):
     env = os.environ | {"PYTHONPATH": str(SRC)}
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-c", code], stdout=write, stderr=-1, text=True, env=env, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=-1, text=True, env=env, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -222,7 +218,7 @@ def test_closed_pipe(tmp_path):
 def test_encode(capsys, fake, folder):
     code, out, err = run(
         capsys, "encode", folder, "--bank", "b", "--resume", "--rank", "4", "--no-recite",
-        "--batch", "3", "--writing-batch", "5", "--band", "0.5", "0.9",
+        "--batch", "3", "--questions", "5", "--band", "0.5", "0.9",
     )  # fmt: skip
     assert code == 0
     assert "1 documents, 4 chunks in b: 3 encoded, 1 already there" in out
@@ -230,7 +226,7 @@ def test_encode(capsys, fake, folder):
     (bank, model, options, augment) = fake.calls[0]
     assert (bank, model) == (Path("b"), "smollm2-135m-instruct")
     assert (options.rank, options.batch, options.band) == (4, 3, (0.5, 0.9))
-    assert (augment.recite, augment.batch) == (False, 5)
+    assert (augment.recite, augment.questions) == (False, 5)
 
 
 def test_encode_json(capsys, fake, folder):
@@ -400,9 +396,7 @@ def test_bank_show(capsys, store):
 
 
 def test_bank_remove(capsys, store):
-    assert (
-        run(capsys, "bank", "remove", "a", "c", "--bank", "b")[1] == "removed 3 rows of 2 documents from b\n"
-    )
+    assert run(capsys, "bank", "remove", "a", "c", "--bank", "b")[1] == "removed 3 rows of 2 documents from b\n"
     assert json.loads(run(capsys, "bank", "remove", "a", "--bank", "b", "--json")[1]) == {"removed_rows": 2}
 
 
@@ -467,9 +461,7 @@ def test_progress_on_a_terminal():
 
 def test_words():
     assert [clock(s) for s in (0, 61, 3661)] == ["0:00", "1:01", "1:01:01"]
-    assert speed(SimpleNamespace(documents_per_second=0.0, seconds_left=float("inf"))).endswith(
-        "unknown time left"
-    )
+    assert speed(SimpleNamespace(documents_per_second=0.0, seconds_left=float("inf"))).endswith("unknown time left")
     assert [size(n) for n in (0, 999, 1500, 4.2e6, 5e9, 5e12)] == [
         "0 B", "999 B", "1.5 kB", "4.2 MB", "5 GB", "5,000 GB",
     ]  # fmt: skip

@@ -43,9 +43,7 @@ class FakeModel:
         gold = FiredNeuron(told.docs[0], "Gold", 0.7, "text")
         other = FiredNeuron("canteen", "Other", 0.9 if told.type == "conflict" else 0.2, "text")
         right = told.type != "two_documents"
-        return Answer(
-            told.answers[0] if right else "?", mode, neurons=(gold, other), timing=Timing(prompt_tokens=30)
-        )
+        return Answer(told.answers[0] if right else "?", mode, neurons=(gold, other), timing=Timing(prompt_tokens=30))
 
     def stream(self, question, options=None):
         self.last = self.answer(question, options)

@@ -18,7 +18,12 @@ from neurag.knowledge.pipeline import encode
 from neurag.model import Model
 
 DOCUMENTS = [
-    {"id": "mill", "title": "The mill", "text": "The mill in Oskerby is run by Ada Brindle.", "labels": ["a"]},
+    {
+        "id": "mill",
+        "title": "The mill",
+        "text": "The mill in Oskerby is run by Ada Brindle.",
+        "labels": ["a"],
+    },
     {"id": "inn", "title": "The inn", "text": "The inn on Saltpan Lane belongs to Bo Hask.", "labels": ["b"]},
     {"id": "fair", "title": "The fair", "text": "The fair opens on 9 April with 60 geese."},
 ]
@@ -65,7 +70,10 @@ def test_the_prompt_is_processed_once_and_only_its_last_position_changes(model):
 
     def run(options):
         kept = []
-        with read_input(model.backbone.layers[0], lambda x: shapes.append(x.shape[1])), read_input(last, kept.append):
+        with (
+            read_input(model.backbone.layers[0], lambda x: shapes.append(x.shape[1])),
+            read_input(last, kept.append),
+        ):
             answer = model.answer("Who runs the mill?", options)
         return kept[0], answer
 
@@ -118,7 +126,8 @@ def test_rag_pastes_passages_and_hybrid_does_both(model):
     closed = model.answer("Who runs the mill?", AnswerOptions(mode="closed", max_new_tokens=2))
     rag = model.answer("Who runs the mill?", AnswerOptions(mode="rag", passages=1, max_new_tokens=2))
     hybrid = model.answer(
-        "Who runs the mill?", AnswerOptions(mode="hybrid", passages=1, max_new_tokens=2, force=(("mill", 1.0),))
+        "Who runs the mill?",
+        AnswerOptions(mode="hybrid", passages=1, max_new_tokens=2, force=(("mill", 1.0),)),
     )
     assert rag.timing.prompt_tokens == hybrid.timing.prompt_tokens > closed.timing.prompt_tokens + 30
     assert [n.doc_id for n in hybrid.neurons] == ["mill"]
@@ -164,7 +173,11 @@ def unit(*shape, seed=0):
 def test_a_second_document_is_chosen_for_what_the_first_leaves_unmatched(tiny_calibration):
     width = tiny_calibration.whiten.shape[1]
     q, noise = unit(4, width), unit(3, 6, width, seed=1)
-    rows = [np.concatenate([q[:3], noise[0]]), np.concatenate([q[:2], noise[1]]), np.concatenate([q[3:], noise[2]])]
+    rows = [
+        np.concatenate([q[:3], noise[0]]),
+        np.concatenate([q[:2], noise[1]]),
+        np.concatenate([q[3:], noise[2]]),
+    ]
 
     def order(coverage):
         router = Router(tiny_calibration, RouteOptions(top_k=2, coverage=coverage))

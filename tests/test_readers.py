@@ -117,9 +117,7 @@ def test_markdown_front_matter_becomes_fields(tmp_path):
     assert document.metadata == {"author": "X: Y", "tags": "one, two"}
 
 
-@pytest.mark.parametrize(
-    "text", ["---\nA sentence.\n---\nBody", "---\nkey: open\n", "text\n---\na: b\n---\n"]
-)
+@pytest.mark.parametrize("text", ["---\nA sentence.\n---\nBody", "---\nkey: open\n", "text\n---\na: b\n---\n"])
 def test_a_rule_is_not_front_matter(tmp_path, text):
     assert read_one(tmp_path / "a.md", text).text == text
 

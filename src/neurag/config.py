@@ -32,12 +32,10 @@ class UsageError(NeuragError):
 class AugmentOptions:
     """How a chunk becomes training texts."""
 
-    questions: int = 9
+    questions: int = 11
     """Question-answer pairs to write per chunk."""
-    recite: bool = False
-    """Also train on the whole passage at once, beside its sentences: slower, and no better so far."""
-    batch: int = 32
-    """Chunks written about at once."""
+    recite: bool = True
+    """Also train on the passage's own text, a sentence at a time."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class EncodeOptions:
     """R, the rank of a neuron in each layer of the band."""
     band: tuple[float, float] = (2 / 3, 1.0)
     """First and last layer of the band, as fractions of the depth."""
-    steps: int = 24
+    steps: int = 48
     """Optimiser steps a document."""
     learning_rate: float = 0.1
     """Adam's rate, falling linearly to zero."""
@@ -69,7 +67,6 @@ class EncodeOptions:
     def recipe(self, augment: AugmentOptions) -> str:
         """Hash of all that decides what a neuron is; rows with another recipe are encoded again."""
         told = {k: v for k, v in asdict(self).items() if k != "batch"} | asdict(augment)
-        told.pop("batch")
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

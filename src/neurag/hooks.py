@@ -61,9 +61,7 @@ def add_to_output(module: nn.Module, delta: Callable[[Tensor, Tensor], Tensor | 
 
 
 @contextmanager
-def on_each(
-    modules: Sequence[nn.Module], delta: Callable[[int, Tensor, Tensor], Tensor | None]
-) -> Iterator[None]:
+def on_each(modules: Sequence[nn.Module], delta: Callable[[int, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
     """`add_to_output` on several modules; `delta` also gets the module's place in the list."""
     with ExitStack() as stack:
         for place, module in enumerate(modules):

@@ -40,9 +40,7 @@ class Model:
         self._passages: tuple[int, Passages] | None = None
 
     @classmethod
-    def load(
-        cls, bank: str | Path | None = None, model: str | None = None, backbone: Backbone | None = None
-    ) -> Model:
+    def load(cls, bank: str | Path | None = None, model: str | None = None, backbone: Backbone | None = None) -> Model:
         """Open a bank and the backbone it was made on (or `model`, which must be the same weights).
 
         Raises BankError for a missing, broken or foreign bank, NeuragError when the backbone cannot be loaded.
@@ -141,9 +139,7 @@ class Model:
             first_token_s=clock.first,
         )
         neurons = _fired(firing, layer) if firing and layer else ()
-        abstained = bool(
-            firing and options.mode == "neurag" and firing.routed.abstained and not options.force
-        )
+        abstained = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
         return Answer(text, options.mode, abstained, neurons, None, timing)
 
 

@@ -51,9 +51,7 @@ def question_prompt(
     """
     question = question.strip()
     if not question:
-        raise UsageError(
-            "the question is empty: ask something, for example `neurag ask --bank DIR 'Who ...?'`"
-        )
+        raise UsageError("the question is empty: ask something, for example `neurag ask --bank DIR 'Who ...?'`")
     shown = "\n\n".join(f"{title}\n{text}" if title else text for title, text in passages)
     user = f"{shown}\n\n{question}" if shown else question
     prompt = render(backbone, user, own=question)

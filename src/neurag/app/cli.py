@@ -38,12 +38,8 @@ def _flat(name: str) -> str:
     return "*" if name == "route" else default_name_transform(name)
 
 
-def _writing(name: str) -> str:
-    return "writing-batch" if name == "batch" else default_name_transform(name)  # EncodeOptions has --batch
-
-
 EncodeFlags = Annotated[EncodeOptions, Parameter(name="*")]
-AugmentFlags = Annotated[AugmentOptions, Parameter(name="*", name_transform=_writing)]
+AugmentFlags = Annotated[AugmentOptions, Parameter(name="*")]
 AnswerFlags = Annotated[AnswerOptions, Parameter(name="*", name_transform=_flat)]
 ENCODE, AUGMENT, ANSWER = EncodeOptions(), AugmentOptions(), AnswerOptions()
 
@@ -132,9 +128,7 @@ def ask(
     if stream and json:
         raise UsageError("--stream and --json exclude each other: choose one")
     if bank is None and options.mode != "closed":
-        raise UsageError(
-            f"mode '{options.mode}' needs a bank: name one with --bank DIR, or use --mode closed"
-        )
+        raise UsageError(f"mode '{options.mode}' needs a bank: name one with --bank DIR, or use --mode closed")
     from ..model import Model
     from . import show
 

@@ -57,9 +57,7 @@ class EncodeProgress:
         if told.stage not in self._tasks:
             self._tasks[told.stage] = self._bars.add_task(told.stage, speed="")
         # A total of 0 is one that is not known yet.
-        self._bars.update(
-            self._tasks[told.stage], completed=told.done, total=told.total or None, speed=speed(told)
-        )
+        self._bars.update(self._tasks[told.stage], completed=told.done, total=told.total or None, speed=speed(told))
 
     def _line(self, told: Progress) -> None:
         if time.monotonic() - self._said < self._every:

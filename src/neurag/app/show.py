@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -103,9 +103,10 @@ def show_done(console: Console, done: Plan | EncodeReport, bank: Path) -> None:
     """Show what encoding would do, or what it did."""
     text = f"{done.documents} documents, {done.chunks} chunks"
     if hasattr(done, "todo"):  # a Plan; importing its module to ask would load torch
+        told = cast("Plan", done)
         text += (
-            f", {done.tokens} tokens; to encode: {done.todo} chunks, {size(done.bytes)}, "
-            f"about {clock(done.seconds)}. Nothing was written."
+            f", {told.tokens} tokens; to encode: {told.todo} chunks, {size(told.bytes)}, "
+            f"about {clock(told.seconds)}. Nothing was written."
         )
     else:
         text += f" in {bank}: {done.encoded} encoded, {done.reused} already there, {clock(done.seconds)}"

@@ -148,18 +148,14 @@ def closing(result: DemoResult) -> str:
         f"({rag.match:.0%}), with {ours.prompt_tokens:.0f} prompt tokens instead of {rag.prompt_tokens:.0f}; "
         f"without the documents the model was right in {closed.match:.0%}.",
         f"The best control ({control.name}) reached {control.match:.0%}"
-        + (
-            ": the answers come from the right neurons." if control.match <= 0.1 else ", more than it should."
-        ),
+        + (": the answers come from the right neurons." if control.match <= 0.1 else ", more than it should."),
     ]
     if wrong:
         said.append(
             f"Of its {wrong} wrong answers, {routing.wrong_unfired} had no right neuron firing, and in "
             f"{routing.wrong_fired} the right one fired but the model did not say the answer."
         )
-        said.append(
-            f"It was weakest on questions about {worst.kind}: {worst.neurag:.0%} of {worst.questions}."
-        )
+        said.append(f"It was weakest on questions about {worst.kind}: {worst.neurag:.0%} of {worst.questions}.")
     said.append(
         f"The documents leave {result.unanswerable} questions open: no neuron fired at "
         f"{result.abstained:.0%} of them; at the others the answer is made up."

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ..model import Model
 
 STREAMED = ("first-loan", "hanne-bird", "valve-leader", "tour-start")
+LONGEST = 24
+"""Tokens an answer may have, the same for every system: gold answers have at most seven."""
 RANDOM = "*random*"
 """A document id that `Model` takes for a random neuron of the same norm."""
 
@@ -107,12 +109,15 @@ def systems(documents: Sequence[Document], answerable: Sequence[Question]) -> tu
     everything = tuple(document.id for document in documents)
     wrong = wrong_documents(documents, answerable)
     return (
-        System(CLOSED, lambda question: AnswerOptions(mode="closed")),
-        System(RAG, lambda question: AnswerOptions(mode="rag", passages=3)),
-        System(NEURAG, lambda question: AnswerOptions(mode="neurag")),
-        System("wrong-document neuron", lambda question: AnswerOptions(force=((wrong[question.id], 1.0),))),
-        System("random neuron", lambda question: AnswerOptions(force=((RANDOM, 1.0),))),
-        System("empty bank", lambda question: AnswerOptions(without=everything)),
+        System(CLOSED, lambda question: AnswerOptions(mode="closed", max_new_tokens=LONGEST)),
+        System(RAG, lambda question: AnswerOptions(mode="rag", passages=3, max_new_tokens=LONGEST)),
+        System(NEURAG, lambda question: AnswerOptions(mode="neurag", max_new_tokens=LONGEST)),
+        System(
+            "wrong-document neuron",
+            lambda question: AnswerOptions(force=((wrong[question.id], 1.0),), max_new_tokens=LONGEST),
+        ),
+        System("random neuron", lambda question: AnswerOptions(force=((RANDOM, 1.0),), max_new_tokens=LONGEST)),
+        System("empty bank", lambda question: AnswerOptions(without=everything, max_new_tokens=LONGEST)),
     )
 
 

@@ -181,12 +181,13 @@ class HyperLayer:
         if firing.fused is None:
             return None
         said = self.space.read(place, units[:, -1:]) @ firing.fused[place]
-        output = output.clone() if torch.is_grad_enabled() else output
-        output[:, -1:] += said
-        return output
+        changed: Tensor = output.clone()  # never in place: other hooks may hold the output
+        changed[:, -1:] += said
+        return changed
 
 
 def random_like(neuron: Tensor, seed: int) -> Tensor:
     """A random neuron with the same norm in every layer: the control for "any perturbation helps"."""
     drawn = torch.randn(neuron.shape, generator=torch.Generator().manual_seed(seed))
-    return drawn * (neuron.norm(dim=(1, 2), keepdim=True) / drawn.norm(dim=(1, 2), keepdim=True))
+    scaled: Tensor = drawn * (neuron.norm(dim=(1, 2), keepdim=True) / drawn.norm(dim=(1, 2), keepdim=True))
+    return scaled

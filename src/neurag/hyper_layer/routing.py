@@ -103,16 +103,12 @@ class Router:
             labels += [frozenset(x) for x in batch.labels]
             lengths.append(batch.lengths)
             keys.append(torch.from_numpy(batch.keys.copy()))
-        starts = (
-            np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
-        )
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
         width = self.calibration.whiten.shape[1]
         joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=torch.float16)
         if len(ids) <= self.options.exact_below:
             joined = joined.float()  # once here rather than at every question
-        return RoutingIndex(
-            ids, documents, labels, starts.astype(np.int64), joined, _coarse(joined, starts, dtype)
-        )
+        return RoutingIndex(ids, documents, labels, starts.astype(np.int64), joined, _coarse(joined, starts, dtype))
 
     @torch.no_grad()
     def route(
@@ -149,7 +145,8 @@ class Router:
         best = (coarse.reshape(-1, coarse.shape[-1]) @ leading.T).reshape(*coarse.shape[:2], -1).amax(1)
         scores = best.float().clamp(min=0) ** 2 @ query.best
         count = min(self.options.candidates, len(rows))
-        return rows[scores.topk(count).indices.sort().values.numpy()]
+        best_rows: np.ndarray = rows[scores.topk(count).indices.sort().values.numpy()]
+        return best_rows
 
     def _exact(self, index: RoutingIndex, query: Query, rows: np.ndarray) -> Tensor:
         """r for every query token and every row in `rows`: [T, M]."""

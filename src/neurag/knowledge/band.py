@@ -62,9 +62,7 @@ class _FrozenPrefix:
         self._place = {layer: i for i, layer in enumerate(layers)}
         self._prepared = prepared
 
-    def update(
-        self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         at = self._place[layer_idx]
         return (
             torch.cat([self._prepared.keys[at], keys], 2),
@@ -87,9 +85,7 @@ def _bucket(length: int) -> int:
     return next((size for size in (6, 12, 24, 48, 96, 192) if length <= size), 384)
 
 
-def _prepare_group(
-    backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int], batch_tokens: int
-) -> Prepared:
+def _prepare_group(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int], batch_tokens: int) -> Prepared:
     prompt = max(len(x.prompt) for x in lessons) - 1
     answer = max(len(x.answer) for x in lessons)
     ids = torch.zeros(len(lessons), prompt + answer, dtype=torch.long)
@@ -138,9 +134,7 @@ def _frozen_pass(
     hidden, mask = hidden[:, :prompt], mask[:, :, :prompt, :prompt]
     rotary = (rotary[0][:, :prompt], rotary[1][:, :prompt])
     for number in range(layers[0], layers[-1] + 1):
-        hidden = backbone.layers[number](
-            hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
-        )
+        hidden = backbone.layers[number](hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
     kept = [cache.layers[number] for number in layers]
     return entering, [x.keys for x in kept], [x.values for x in kept]
 

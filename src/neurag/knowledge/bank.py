@@ -169,8 +169,7 @@ class Bank:
         from lancedb.expr import col, lit
 
         if not any(
-            f"{document_id}#" == i[: i.rfind("#") + 1] and int(i[i.rfind("#") + 1 :]) >= chunks
-            for i in self._places
+            f"{document_id}#" == i[: i.rfind("#") + 1] and int(i[i.rfind("#") + 1 :]) >= chunks for i in self._places
         ):
             return
         with (

@@ -95,9 +95,7 @@ def _save(path: Path, made: Calibration) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ("mean", "whiten", "neutral", "unit_mean", "unit_scale")
     aside = path.with_suffix(f".{os.getpid()}")
-    save_file(
-        {n: getattr(made, n).cpu().contiguous() for n in names}, aside, metadata={"layer": str(made.layer)}
-    )
+    save_file({n: getattr(made, n).cpu().contiguous() for n in names}, aside, metadata={"layer": str(made.layer)})
     aside.replace(path)
 
 

@@ -111,9 +111,7 @@ class Chunk:
         return _digest(self.document.title, self.text)
 
 
-def chunk_document(
-    document: Document, count_tokens: Callable[[str], int], max_tokens: int = 160
-) -> tuple[Chunk, ...]:
+def chunk_document(document: Document, count_tokens: Callable[[str], int], max_tokens: int = 160) -> tuple[Chunk, ...]:
     """Cut a document into chunks of at most `max_tokens` tokens, at paragraphs and sentences where possible.
 
     Chunks come in order and do not overlap; together they hold every character that is not white space.
@@ -134,9 +132,7 @@ def chunk_document(
     return tuple(Chunk(document, index, start, end) for index, (start, end) in enumerate(spans))
 
 
-def _spans(
-    text: str, offset: int, count_tokens: Callable[[str], int], max_tokens: int
-) -> Iterator[tuple[int, int]]:
+def _spans(text: str, offset: int, count_tokens: Callable[[str], int], max_tokens: int) -> Iterator[tuple[int, int]]:
     import semchunk
 
     if not text.strip():

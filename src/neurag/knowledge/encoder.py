@@ -70,7 +70,7 @@ class _Part:
         self.backbone, self.space = backbone, space
         self.groups = prepare(backbone, lessons, space.layers)
         self.shares = _token_shares(self.groups, count)
-        self.vocabulary = torch.cat([self._likely(g) for g in self.groups]).unique()
+        self.vocabulary = torch.unique(torch.cat([self._likely(g) for g in self.groups]))
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
 
     @torch.no_grad()

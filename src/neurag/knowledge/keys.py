@@ -16,9 +16,7 @@ from .calibration import Calibration, routing_states
 
 
 @torch.no_grad()
-def chunk_keys(
-    backbone: Backbone, calibration: Calibration, title: str, text: str
-) -> tuple[np.ndarray, np.ndarray]:
+def chunk_keys(backbone: Backbone, calibration: Calibration, title: str, text: str) -> tuple[np.ndarray, np.ndarray]:
     """float16 [n, key_width] unit vectors and uint16 [n] token positions, by falling salience."""
     shown = f"{title}\n{text}" if title else text
     keys = calibration.project(routing_states(backbone, shown, calibration.layer))

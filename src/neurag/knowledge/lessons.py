@@ -15,8 +15,8 @@ from .augmentation import Augmentation
 from .band import Lesson
 
 LONGEST_ANSWER = 192
-WEIGHTS = {"questions": 1.0, "echoes": 1.0, "completions": 0.5, "passage": 0.1}
-"""Weight of one answer token by kind of text; a passage has many tokens."""
+WEIGHTS = {"questions": 1.0, "echoes": 1.0, "completions": 0.5}
+"""Weight of one answer token by kind of text."""
 
 
 def lessons(backbone: Backbone, augmentation: Augmentation, document: int) -> Iterator[Lesson]:

@@ -41,9 +41,7 @@ class InputSpace:
     version: str
 
     @classmethod
-    def draw(
-        cls, calibration: Calibration, layers: tuple[int, ...], rank: int, scale: float, seed: int
-    ) -> InputSpace:
+    def draw(cls, calibration: Calibration, layers: tuple[int, ...], rank: int, scale: float, seed: int) -> InputSpace:
         """Draw A from a seed. `scale` is the root mean square of A (x - mu) on the neutral text."""
         generator = torch.Generator().manual_seed(seed)
         spread = calibration.unit_scale[list(layers)].cpu()  # [L, F]

@@ -98,7 +98,8 @@ def encode(
     store = Bank.create(bank, _manifest(backbone, calibration, space, options))
     recipe = options.recipe(augment)
     groups = _groups(chunks, options.batch)
-    todo = [_missing(group, store.known(), recipe) for group in groups]
+    known = store.known()
+    todo = [_missing(group, known, recipe) for group in groups]
     total, done = sum(map(len, todo)), 0
     for group in todo:
         if not group:
@@ -163,7 +164,8 @@ def _read(
             else:
                 yield item
 
-    read, chunks = 0, []
+    read = 0
+    chunks: list[Chunk] = []
     for document in as_documents(kept()):
         read += 1
         chunks += chunk_document(document, backbone.count_tokens, options.chunk_tokens)
@@ -178,9 +180,7 @@ def _space(backbone: Backbone, calibration: Calibration, options: EncodeOptions)
     return InputSpace.draw(calibration, layers, options.rank, options.input_scale, options.seed)
 
 
-def _manifest(
-    backbone: Backbone, calibration: Calibration, space: InputSpace, options: EncodeOptions
-) -> Manifest:
+def _manifest(backbone: Backbone, calibration: Calibration, space: InputSpace, options: EncodeOptions) -> Manifest:
     return Manifest(
         backbone=backbone.fingerprint,
         tokenizer=backbone.tokenizer_fingerprint,
@@ -213,7 +213,7 @@ def _chunk_counts(chunks: Iterable[Chunk]) -> dict[str, int]:
 
 def _augmented(backbone: Backbone, group: list[Chunk], options: AugmentOptions) -> list[Augmentation]:
     texts = write_texts(backbone, group, options)
-    return texts if options.recite else [replace(t, passage=()) for t in texts]
+    return texts if options.recite else [replace(t, completions=()) for t in texts]
 
 
 def _rows(
@@ -253,7 +253,7 @@ def _rows(
                 neuron=value,
                 scale=scale,
                 pairs=len(text),
-            )  # fmt: skip
+            )
         )
     return rows
 

@@ -44,9 +44,7 @@ class Passages:
         import bm25s
 
         return list(
-            bm25s.tokenize(
-                list(texts), stopwords="en", stemmer=self._stemmer, return_ids=False, show_progress=False
-            )
+            bm25s.tokenize(list(texts), stopwords="en", stemmer=self._stemmer, return_ids=False, show_progress=False)
         )
 
     def search(self, question: str, count: int, allowed: Container[str] | None = None) -> list[Passage]:
@@ -60,6 +58,7 @@ class Passages:
         for place in np.argsort(-scores, kind="stable"):
             if len(found) == count:
                 break
-            if allowed is None or self._rows[place][1] in allowed:
-                found.append(Passage(*self._rows[place], score=float(scores[place])))
+            name, document, title, text = self._rows[place]
+            if allowed is None or document in allowed:
+                found.append(Passage(name, document, title, text, float(scores[place])))
         return found

@@ -146,16 +146,12 @@ def to_arrow(rows: Sequence[NeuronRow], manifest: Manifest, created: str = "") -
         check(row, manifest)
     plain = {"keys", "positions", "neuron", "scale", "labels", "metadata", "created", "key_count", "checksum"}
     keys = [row.keys.astype("<f2").tobytes() for row in rows]
-    values: dict[str, Any] = {
-        name: [getattr(row, name) for row in rows] for name in columns.names if name not in plain
-    }
+    values: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in columns.names if name not in plain}
     values |= {
         "labels": [list(row.labels) for row in rows],
         "metadata": [json.dumps(dict(row.metadata), sort_keys=True) for row in rows],
         "created": [row.created or created for row in rows],
-        "checksum": [
-            checksum(row.neuron, row.scale, kept, row.text) for row, kept in zip(rows, keys, strict=True)
-        ],
+        "checksum": [checksum(row.neuron, row.scale, kept, row.text) for row, kept in zip(rows, keys, strict=True)],
         "key_count": [len(row.keys) for row in rows],
         "keys": keys,
         "positions": [row.positions.astype("<u2").tobytes() for row in rows],
