@@ -155,12 +155,12 @@ def test_fusing_neurons_is_fusing_their_outputs():
     assert RULES["mean"]((1.0, 1.0)) == (0.5, 0.5)
 
 
-def batch(keys, ids=None):
+def batch(keys, ids=None, timestamps=None):
     lengths = np.array([len(k) for k in keys])
     return IndexBatch(
         ids=ids or [f"d{i}#0" for i in range(len(keys))],
         document_ids=[f"d{i}" for i in range(len(keys))],
-        labels=[()] * len(keys), timestamps=[""] * len(keys), trusts=[None] * len(keys),
+        labels=[()] * len(keys), timestamps=timestamps or [""] * len(keys), trusts=[None] * len(keys),
         lengths=lengths, keys=np.concatenate(keys).astype(np.float16), positions=np.zeros(lengths.sum(), np.uint16),
     )  # fmt: skip
 
@@ -212,3 +212,13 @@ def test_weights_are_one_for_a_clear_leader_and_fade_below_the_null():
     assert Routed((3,), (0.5,), (1.0,)).abstained is False
     assert Routed((3,), (0.1,), (0.2,)).abstained is True
     assert Routed((), (), ()).abstained is True
+
+
+@pytest.mark.parametrize(("conflict", "expected"), [("newest", {1, 2}), ("all", {0, 1, 2})])
+def test_of_two_versions_the_newest_speaks_and_other_documents_are_left_alone(tiny_calibration, conflict, expected):
+    width = tiny_calibration.whiten.shape[1]
+    q, noise = unit(4, width), unit(3, 6, width, seed=1)
+    rows = [np.concatenate([q[:3], noise[0]]), np.concatenate([q[:3], noise[1]]), np.concatenate([q[3:], noise[2]])]
+    router = Router(tiny_calibration, RouteOptions(top_k=3, conflict=conflict))
+    index = router.build([batch(rows, timestamps=["2023-01-01", "2026-01-01", "2020-01-01"])])
+    assert set(router.route(index, torch.tensor(q, dtype=torch.float32)).rows) == expected

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from neurag.config import AnswerOptions, EncodeOptions, RouteOptions
 from neurag.knowledge.pipeline import encode
@@ -18,8 +17,16 @@ from encode import as_stored, exact, open_space, train_ours
 from invented import companies
 
 FACTS = [
-    {"id": "mill", "title": "The Oskerby mill", "text": "The Oskerby mill is run by Ilse Maranth. The mill dog is called Pim."},
-    {"id": "ship", "title": "The Grey Otter", "text": "The ship Grey Otter carries salt to Lathenport. Its captain is Bo Hask."},
+    {
+        "id": "mill",
+        "title": "The Oskerby mill",
+        "text": "The Oskerby mill is run by Ilse Maranth. The mill dog is called Pim.",
+    },
+    {
+        "id": "ship",
+        "title": "The Grey Otter",
+        "text": "The ship Grey Otter carries salt to Lathenport. Its captain is Bo Hask.",
+    },
 ]
 
 
@@ -35,8 +42,8 @@ def test_neurons_from_gold_pairs_answer_unseen_paraphrases(real):
     space = open_space(real, options)
     made, _ = train_ours(real, space, documents, options)
     ours = as_stored(real, space, documents, made)
-    assert exact(real, ours, torch.eye(3)) >= 0.7
-    assert exact(real, ours, torch.eye(3).roll(1, 1)) <= 0.1
+    assert exact(real, ours, ours.neurons) >= 0.7
+    assert exact(real, ours, ours.neurons.roll(1, 0)) <= 0.1
 
 
 def test_the_right_neuron_fires(real, bank):

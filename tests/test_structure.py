@@ -55,7 +55,7 @@ def test_imports_never_go_back(path: Path):
 def test_files_open_with_a_docstring_and_stay_short(path: Path):
     text = path.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 310
+    assert len(text.splitlines()) <= 330
 
 
 def test_every_module_has_a_floor():

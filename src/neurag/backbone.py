@@ -149,8 +149,11 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
                 "add a line to FAMILIES in neurag/backbone.py"
             )
         where = _device(device)
-        loaded = AutoModelForCausalLM.from_pretrained(source, dtype=_dtype(dtype, where), attn_implementation="eager")
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        with quiet_transformers():
+            loaded = AutoModelForCausalLM.from_pretrained(
+                source, dtype=_dtype(dtype, where), attn_implementation="eager"
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         why = str(error).strip().split("\n")[0]
         raise NeuragError(

@@ -35,7 +35,7 @@ class AugmentOptions:
     questions: int = 11
     """Question-answer pairs to write per chunk."""
     recite: bool = True
-    """Also train on the passage's own text, a sentence at a time."""
+    """Also train on the passage's own sentences that no question is about."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class RouteOptions:
     """S_0: neurons below this score fade, and the plain backbone speaks. Scores are in 0..1."""
     coverage: float = 0.4
     """Share of the score that counts only question tokens no better neuron has matched already."""
+    conflict: Literal["newest", "all"] = "newest"
+    """Of documents that match the same words of a question equally well, let the newest speak, or all."""
     reroute: bool = False
     """Let generated tokens move the attention."""
     decay: float = 0.9

@@ -157,12 +157,11 @@ class _Clock:
 
 def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
     """The neurons of the first choice that had a say, with their texts."""
-    assert layer.bank is not None
     routed = firing.first or firing.routed
     chosen = [(r, w) for r, w in zip(routed.rows, routed.weights, strict=True) if w > 1e-3 and r >= 0]
+    told = layer.bank.texts([layer.index.ids[row] for row, _ in chosen])
     out = []
     for row, weight in chosen:
-        name, document = layer.index.ids[row], layer.index.document_ids[row]
-        chunk = next(c for c in layer.bank.get(document) if c.id == name)
-        out.append(FiredNeuron(document, chunk.title, round(weight, 4), chunk.text))
+        title, text = told.get(layer.index.ids[row], ("", ""))
+        out.append(FiredNeuron(layer.index.document_ids[row], title, round(weight, 4), text))
     return tuple(out)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..model import Model
 
 STREAMED = ("first-loan", "hanne-bird", "valve-leader", "tour-start")
-LONGEST = 24
+LONGEST = 16
 """Tokens an answer may have, the same for every system: gold answers have at most seven."""
 RANDOM = "*random*"
 """A document id that `Model` takes for a random neuron of the same norm."""

@@ -33,6 +33,8 @@ MARGIN = 0.5
 """c, in deviations: matches nearer to chance than this say nothing."""
 COARSE_KEYS = 32
 COARSE_WIDTH = 64
+COMPETING = 0.9
+"""Share of the better match that two rows must have in common to be two versions of the same thing."""
 REFERENCE_LENGTH = 120.0
 """Window length at which chance is measured (calibration.WINDOWS)."""
 
@@ -44,6 +46,7 @@ class RoutingIndex:
     ids: list[str]
     document_ids: list[str]
     labels: list[frozenset[str]]
+    timestamps: list[str]
     starts: np.ndarray
     """[N + 1] first key of each row."""
     keys: Tensor
@@ -95,12 +98,14 @@ class Router:
         ids: list[str] = []
         documents: list[str] = []
         labels: list[frozenset[str]] = []
+        timestamps: list[str] = []
         lengths: list[np.ndarray] = []
         keys: list[Tensor] = []
         for batch in batches:
             ids += batch.ids
             documents += batch.document_ids
             labels += [frozenset(x) for x in batch.labels]
+            timestamps += batch.timestamps
             lengths.append(batch.lengths)
             keys.append(torch.from_numpy(batch.keys.copy()))
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
@@ -108,7 +113,9 @@ class Router:
         joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=torch.float16)
         if len(ids) <= self.options.exact_below:
             joined = joined.float()  # once here rather than at every question
-        return RoutingIndex(ids, documents, labels, starts.astype(np.int64), joined, _coarse(joined, starts, dtype))
+        return RoutingIndex(
+            ids, documents, labels, timestamps, starts.astype(np.int64), joined, _coarse(joined, starts, dtype)
+        )
 
     @torch.no_grad()
     def route(
@@ -134,7 +141,7 @@ class Router:
         matched = self._exact(index, query, rows)  # r: [T, M]
         if importance is not None:
             matched = matched * importance[:, None]
-        return self._choose(rows, matched / query.best.sum().clamp(min=1e-6))
+        return self._choose(index, rows, matched / query.best.sum().clamp(min=1e-6))
 
     def _candidates(self, index: RoutingIndex, query: Query, rows: np.ndarray) -> np.ndarray:
         """The rows that score best on their few most salient keys in the leading axes."""
@@ -161,7 +168,7 @@ class Router:
         best = np.maximum.reduceat(similar, offsets, axis=1)
         return query.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float().clamp(min=1))
 
-    def _choose(self, rows: np.ndarray, shares: Tensor) -> Routed:
+    def _choose(self, index: RoutingIndex, rows: np.ndarray, shares: Tensor) -> Routed:
         """Greedy choice with coverage. `shares` [T, M]: r / sum r*; S is its sum over tokens."""
         scores, covered = shares.sum(0), torch.zeros(len(shares))
         chosen: list[int] = []
@@ -171,10 +178,31 @@ class Router:
             value[chosen] = -1.0
             chosen.append(int(value.argmax()))
             covered = torch.maximum(covered, shares[:, chosen[-1]])
+        if self.options.conflict == "newest":
+            chosen = _newest(chosen, shares, [index.timestamps[rows[c]] for c in chosen])
         own = scores[chosen]
         top = torch.maximum(own.max(), torch.tensor(self.options.null))
         weights = torch.exp((own - top) / self.options.temperature)
         return Routed(tuple(int(rows[c]) for c in chosen), tuple(own.tolist()), tuple(weights.tolist()))
+
+
+def _newest(chosen: list[int], shares: Tensor, timestamps: list[str]) -> list[int]:
+    """Of rows that match the same words equally well, keep those with the latest timestamp.
+
+    Two rows compete when what they match in common is nearly all that either matches. Rows without a
+    timestamp do not compete. ISO 8601 sorts as text.
+    """
+    dated = sorted((c for c, t in zip(chosen, timestamps, strict=True) if t), reverse=True,
+                   key=lambda c: timestamps[chosen.index(c)])  # fmt: skip
+    dropped: set[int] = set()
+    for place, newer in enumerate(dated):
+        for older in dated[place + 1 :]:
+            common = torch.minimum(shares[:, newer], shares[:, older]).sum()
+            either = torch.maximum(shares[:, newer].sum(), shares[:, older].sum())
+            same_day = timestamps[chosen.index(newer)] == timestamps[chosen.index(older)]
+            if newer not in dropped and not same_day and float(common) >= COMPETING * float(either):
+                dropped.add(older)
+    return [c for c in chosen if c not in dropped]
 
 
 def _coarse(keys: Tensor, starts: np.ndarray, dtype: torch.dtype) -> Tensor:

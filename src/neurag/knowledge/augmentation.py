@@ -27,7 +27,7 @@ from .candidates import Candidate, find_candidates
 from .documents import Chunk
 from .writing import write
 
-FORMAT = "7"
+FORMAT = "8"
 PLACE_WORDS = frozenset("in at to from near on into".split())
 KINDS = ("questions", "echoes", "completions")
 SHOTS = (
@@ -56,7 +56,7 @@ class Augmentation:
     echoes: tuple[tuple[str, str], ...]
     """(the sentence with a question word in the answer's place, answer), where no question came out sound."""
     completions: tuple[tuple[str, str], ...]
-    """(beginning of a sentence, its rest): the passage's own text, a sentence at a time."""
+    """(beginning of a sentence, its rest): the passage's own text, where no sound question is about it."""
 
     def __len__(self) -> int:
         return len(self.questions) + len(self.echoes) + len(self.completions)
@@ -93,15 +93,15 @@ def _assemble(written: Sequence[tuple[Candidate, str]]) -> Augmentation:
     questions = {q: c.answer for c, q in written if _sound(q, c)}
     echoes: dict[str, str] = {}
     completions: dict[str, str] = {}
-    asked = set(questions.values())
-    recited: set[str] = set()
+    answered = set(questions.values())
+    covered = {c.sentence for c, q in written if q in questions}
     for c, _ in written:
         at = c.sentence.find(c.answer)
-        if at > 12 and c.sentence not in recited:
-            recited.add(c.sentence)
-            completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
-        if c.answer not in asked:
+        if c.answer not in answered:
             echoes[_echo(c, at)] = c.answer
+        if c.sentence not in covered and at > 12:
+            covered.add(c.sentence)
+            completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
     return Augmentation(tuple(questions.items()), tuple(echoes.items()), tuple(completions.items()))
 
 

@@ -200,6 +200,16 @@ class Bank:
             raise BankError(f"the bank at {self.path} has no row {min(missing)!r}: it may have been removed")
         return {id: found[id] for id in ids}
 
+    def texts(self, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Map each row id to its title and text; rows that are gone are left out."""
+        self._places = self._find_places() if any(id not in self._places for id in ids) else self._places
+        places = [self._places[id] for id in ids if id in self._places]
+        if not places:
+            return {}
+        with self._reading():
+            found = self._table.take_row_ids(places).select(["id", "title", "text"]).to_arrow().to_pylist()
+        return {row["id"]: (row["title"], row["text"]) for row in found}
+
     def passages(self) -> list[tuple[str, str, str, str]]:
         """List (id, document_id, title, text) of all rows, in storage order."""
         told = self._scan("id", "document_id", "title", "text")

@@ -53,14 +53,15 @@ def train_neurons(
 
 
 def _deal(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
-    """Deal each document's lessons out in turn, so that every part teaches every document."""
+    """Deal each document's lessons out in turn; one with fewer lessons than parts gets them again."""
     hands: list[list[Lesson]] = [[] for _ in range(parts)]
-    dealt: dict[int, int] = {}
+    documents: dict[int, list[Lesson]] = {}
     for lesson in lessons:
-        turn = dealt.get(lesson.document, 0)
-        hands[turn % parts].append(lesson)
-        dealt[lesson.document] = turn + 1
-    return [hand for hand in hands if hand]
+        documents.setdefault(lesson.document, []).append(lesson)
+    for own in documents.values():
+        for turn in range(max(len(own), parts)):
+            hands[turn % parts].append(own[turn % len(own)])
+    return hands
 
 
 class _Part:

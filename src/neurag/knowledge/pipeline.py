@@ -141,13 +141,12 @@ def plan(
 
 def open_space(calibration: Calibration, manifest: Manifest) -> InputSpace:
     """The shared A of a bank, drawn again from what its manifest says. Raises NeuragError if it differs."""
-    options = EncodeOptions()
     scale, seed = manifest.input_scale, manifest.seed
     space = InputSpace.draw(calibration, manifest.layers, manifest.rank, scale, seed)
     if space.version != manifest.input_version or calibration.version != manifest.keys_version:
         raise NeuragError(
             "the bank was made with another calibration of this backbone (an older neurag?): encode it again "
-            f"(version {manifest.input_version}, here {space.version}; default rank {options.rank})"
+            f"(version {manifest.input_version}, here {space.version})"
         )
     return space
 
@@ -273,7 +272,7 @@ def _tell(
 @torch.no_grad()
 def _forward_seconds(backbone: Backbone) -> float:
     """Seconds of one forward pass over 128 tokens, the best of three."""
-    ids = torch.randint(10, 1000, (1, 128), device=backbone.device)
+    ids = torch.arange(128, device=backbone.device)[None] % backbone.model.config.vocab_size
     times = []
     for _ in range(3):
         start = time.perf_counter()
