@@ -46,7 +46,7 @@ class EncodeOptions:
     """R, the rank of a neuron in each layer of the band."""
     band: tuple[float, float] = (2 / 3, 1.0)
     """First and last layer of the band, as fractions of the depth."""
-    steps: int = 48
+    steps: int = 32
     """Optimiser steps a document."""
     learning_rate: float = 0.1
     """Adam's rate, falling linearly to zero."""
