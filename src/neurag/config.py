@@ -46,8 +46,10 @@ class EncodeOptions:
     """R, the rank of a neuron in each layer of the band."""
     band: tuple[float, float] = (2 / 3, 1.0)
     """First and last layer of the band, as fractions of the depth."""
-    steps: int = 32
-    """Optimiser steps a document."""
+    steps: int = 48
+    """Optimiser steps a document, at most."""
+    stop_loss: float = 0.1
+    """Stop a batch early once its mean loss a token stays below this (nats), so that easy documents cost less."""
     learning_rate: float = 0.1
     """Adam's rate, falling linearly to zero."""
     input_scale: float = 0.8

@@ -39,6 +39,8 @@ def train_neurons(
     if not lessons:
         return neurons.detach()
     parts = [_Part(backbone, space, part, count) for part in _deal(lessons, options.parts)]
+    taught = len({lesson.document for lesson in lessons})
+    recent: list[float] = []
     optimiser = torch.optim.Adam([neurons], lr=options.learning_rate)
     for step in range(options.steps):
         optimiser.param_groups[0]["lr"] = options.learning_rate * (1 - step / options.steps)
@@ -47,8 +49,13 @@ def train_neurons(
         if step % 2 and options.interference and count > 1:
             mix = interference(count, options.interferers, options.interference, generator)
             acting = acting + torch.einsum("ij,jlrd->ilrd", mix.to(acting), acting.detach())
-        parts[step // 2 % len(parts)].loss(acting).backward()  # type: ignore[no-untyped-call]
+        loss = parts[step // 2 % len(parts)].loss(acting)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        # a round is every part once clean and once with others active
+        recent = [*recent, float(loss.detach()) / taught][-2 * len(parts) :]
+        if len(recent) == 2 * len(parts) and max(recent) < options.stop_loss:
+            break
     return neurons.detach()
 
 
