@@ -130,3 +130,14 @@ def test_input_space_has_the_asked_scale_and_depends_on_its_seed(tiny_calibratio
 )
 def test_band_is_never_empty(band, layers):
     assert band_layers(30, band) == tuple(layers)
+
+
+def test_a_learned_batch_stops_early(tiny, space, monkeypatch):
+    steps = []
+    loss = encoder._Part.loss
+    monkeypatch.setattr(encoder._Part, "loss", lambda self, acting: steps.append(1) or loss(self, acting))
+    train_neurons(tiny, space, lessons_of(tiny), 3, replace(OPTIONS, steps=30, stop_loss=1e9))
+    assert len(steps) == 2 * OPTIONS.parts
+    steps.clear()
+    train_neurons(tiny, space, lessons_of(tiny), 3, replace(OPTIONS, steps=7, stop_loss=0.0))
+    assert len(steps) == 7
