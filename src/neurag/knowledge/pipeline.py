@@ -110,7 +110,7 @@ def encode(
         store.add(_rows(backbone, calibration, space, group, texts, options, recipe))
         done += len(group)
         _tell(progress, "training", done, total, start)
-    for document, count in _chunk_counts(chunks).items():
+    for document, count in _shortened(chunks, known).items():
         store.prune(document, count)
     return EncodeReport(read, len(chunks), done, len(chunks) - done, time.perf_counter() - start, skipped)
 
@@ -203,11 +203,11 @@ def _missing(group: list[Chunk], known: Mapping[str, tuple[str, str]], recipe: s
     return [c for c in group if known.get(c.id) != (c.content_hash, recipe)]
 
 
-def _chunk_counts(chunks: Iterable[Chunk]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for chunk in chunks:
-        counts[chunk.document.id] = chunk.index + 1
-    return counts
+def _shortened(chunks: Iterable[Chunk], known: Iterable[str]) -> dict[str, int]:
+    """Chunk counts of the documents of which the bank held more chunks than they have now."""
+    counts = {chunk.document.id: chunk.index + 1 for chunk in chunks}  # chunks come in order: the last one counts
+    held = (id.rpartition("#") for id in known)
+    return {doc: counts[doc] for doc, _, index in held if int(index) >= counts.get(doc, int(index) + 1)}
 
 
 def _augmented(backbone: Backbone, group: list[Chunk], options: AugmentOptions) -> list[Augmentation]:
