@@ -168,10 +168,6 @@ class Bank:
         """Drop rows of a document beyond its first `chunks`: left over when it was replaced by a shorter one."""
         from lancedb.expr import col, lit
 
-        if not any(
-            f"{document_id}#" == i[: i.rfind("#") + 1] and int(i[i.rfind("#") + 1 :]) >= chunks for i in self._places
-        ):
-            return
         with (
             translated(f"rows of the bank at {self.path} cannot be removed", "nothing was removed"),
             turn(self.path),
@@ -190,25 +186,20 @@ class Bank:
         Raises:
             BankError: an id is unknown.
         """
-        wanted = set(ids)
-        found = self._take(wanted)
-        if len(found) < len(wanted):
-            # Rows move when they are replaced or compacted, maybe by another process: look where they are.
-            self._places = self._find_places()
-            found = self._take(wanted)
-        if missing := wanted - found.keys():
+        found = self._take(ids, "neuron", "scale")
+        shape = (len(self.manifest.layers), self.manifest.rank)
+        neurons = columns.fixed_lists(found["neuron"]).reshape(-1, *shape, self.manifest.width)
+        scales = columns.fixed_lists(found["scale"]).reshape(-1, *shape)
+        told = dict(zip(found["id"].to_pylist(), zip(neurons, scales, strict=True), strict=True))
+        if missing := set(ids) - told.keys():
             raise BankError(f"the bank at {self.path} has no row {min(missing)!r}: it may have been removed")
-        return {id: found[id] for id in ids}
+        return {id: told[id] for id in ids}
 
     def texts(self, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Map each row id to its title and text; rows that are gone are left out."""
-        self._places = self._find_places() if any(id not in self._places for id in ids) else self._places
-        places = [self._places[id] for id in ids if id in self._places]
-        if not places:
-            return {}
-        with self._reading():
-            found = self._table.take_row_ids(places).select(["id", "title", "text"]).to_arrow().to_pylist()
-        return {row["id"]: (row["title"], row["text"]) for row in found}
+        rows = self._take(ids, "title", "text").to_pylist()
+        told = {row["id"]: (row["title"], row["text"]) for row in rows}
+        return {id: told[id] for id in ids if id in told}
 
     def passages(self) -> list[tuple[str, str, str, str]]:
         """List (id, document_id, title, text) of all rows, in storage order."""
@@ -294,18 +285,25 @@ class Bank:
             told = self._table.search().select(["id"]).with_row_id(True).limit(None).to_arrow()
         return dict(zip(told["id"].to_pylist(), told["_rowid"].to_pylist(), strict=True))
 
-    def _take(self, wanted: set[str]) -> dict[str, tuple[Array, Array]]:
+    def _take(self, ids: Sequence[str], *names: str) -> pa.Table:
+        """Columns of the rows with these ids, in any order; an id that is gone has no row.
+
+        Addresses are LanceDB's to reuse, so the id that comes with a row decides whether it is meant. Rows
+        move when they are replaced or compacted, maybe by another process: then their places are read again.
+        """
+        wanted = set(ids)
+        found = self._at_places(wanted, *names)
+        if len(wanted.intersection(found["id"].to_pylist())) < len(wanted):
+            self._places = self._find_places()
+            found = self._at_places(wanted, *names)
+        return found
+
+    def _at_places(self, wanted: set[str], *names: str) -> pa.Table:
         places = [self._places[id] for id in wanted if id in self._places]
-        if not places:
-            return {}
         with self._reading():
-            found = self._table.take_row_ids(places).select(["id", "neuron", "scale"]).to_arrow()
-        shape = (len(self.manifest.layers), self.manifest.rank)
-        neurons = columns.fixed_lists(found["neuron"]).reshape(-1, *shape, self.manifest.width)
-        scales = columns.fixed_lists(found["scale"]).reshape(-1, *shape)
-        rows = zip(found["id"].to_pylist(), neurons, scales, strict=True)
-        # Addresses are LanceDB's to reuse, so the id that came with a neuron decides.
-        return {id: (neuron, scale) for id, neuron, scale in rows if id in wanted}
+            if not places:
+                return self._table.search().select(["id", *names]).limit(0).to_arrow()
+            return self._table.take_row_ids(places).select(["id", *names]).to_arrow()
 
     def _check_documents(self, document_ids: Iterable[str]) -> None:
         known = set(self._scan("document_id")["document_id"].to_pylist())
