@@ -32,7 +32,7 @@ from .readers import Skipped
 
 Input = str | Mapping[str, object] | Document | Skipped
 SECONDS_PER_CHUNK = 60.0
-"""Cost of one chunk, in forward passes over 128 tokens (measured on two cores; docs/fidelity.md)."""
+"""Rough cost of one chunk, in forward passes over 128 tokens; a guess that has not been measured."""
 
 
 @dataclass(frozen=True)
