@@ -45,6 +45,10 @@ class FakeModel:
         right = told.type != "two_documents"
         return Answer(told.answers[0] if right else "?", mode, neurons=(gold, other), timing=Timing(prompt_tokens=30))
 
+    def answers(self, questions, options, batch):
+        assert len(questions) == len(options) <= batch
+        yield from map(self.answer, questions, options)
+
     def stream(self, question, options=None):
         self.last = self.answer(question, options)
         yield from (self.last.answer[:3], self.last.answer[3:])

@@ -11,8 +11,8 @@ SRC = Path(__file__).parents[1] / "src" / "neurag"
 # a module may import from its own floor and from those below it
 FLOORS = [
     {"config", "answer"},
-    {"hooks", "backbone"},
-    {"prompts"},
+    {"hooks", "packing", "backbone"},
+    {"prompts", "decoding"},
     {"knowledge"},
     {"hyper_layer"},
     {"model"},

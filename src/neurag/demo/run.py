@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 STREAMED = ("first-loan", "hanne-bird", "valve-leader", "tour-start")
 LONGEST = 32
 """Tokens an answer may have, the same for every system. At 16 the answers of RAG, which come in sentences, are cut."""
+TOGETHER = 8
+"""Questions answered side by side for the table, by every system alike."""
 RANDOM = "*random*"
 """A document id that `Model` takes for a random neuron of the same norm."""
 
@@ -169,11 +171,14 @@ def _stream(model: Model, questions: Sequence[Question], show: Show) -> None:
 
 
 def _try(model: Model, system: System, questions: Sequence[Question], show: Show) -> tuple[Trial, ...]:
-    trials = []
-    for done, question in enumerate(questions):
-        show.judging(system.name, done, len(questions))
+    """Every question to one system, TOGETHER at a time; a question's seconds are its share of its group's."""
+    trials: list[Trial] = []
+    for first in range(0, len(questions), TOGETHER):
+        show.judging(system.name, first, len(questions))
+        group = questions[first : first + TOGETHER]
         start = time.perf_counter()
-        answer = model.answer(question.question, system.options(question))
-        trials.append(Trial(question, answer, time.perf_counter() - start))
+        answers = list(model.answers([q.question for q in group], [system.options(q) for q in group], TOGETHER))
+        seconds = (time.perf_counter() - start) / len(group)
+        trials += [Trial(q, answer, seconds) for q, answer in zip(group, answers, strict=True)]
     show.judging(system.name, len(questions), len(questions))
     return tuple(trials)

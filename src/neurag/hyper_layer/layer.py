@@ -1,11 +1,12 @@
-"""The Hyper-Layer: a bank's neurons inside the backbone, for the length of one question.
+"""The Hyper-Layer: a bank's neurons inside the backbone, for the length of a question, or of several side by side.
 
-One hook reads the question's states at the routing layer, in the middle of the one forward pass over the
+One hook reads a question's states at the routing layer, in the middle of the one forward pass over the
 prompt, and chooses neurons; hooks on the band's down projections add what the chosen neurons say, at the last
 position only (the last prompt token, then each new token). So all earlier keys and values stay the backbone's
 own, and with nothing active no number changes. Not here: scoring (routing.py), decoding (model.py).
 
-    >>> with hyper_layer.firing(prompt.span) as firing:     # doctest: +SKIP
+    >>> firing = Firing(prompt.span_from_end)
+    >>> with hyper_layer.active([firing]):                  # doctest: +SKIP
     ...     backbone.model(input_ids=ids)
     >>> firing.routed.weights                               # doctest: +SKIP
     (1.0, 0.21, 0.08, 0.03)
@@ -39,9 +40,10 @@ RANDOM = "*random*"
 
 @dataclass
 class Firing:
-    """What the Hyper-Layer did during one question."""
+    """What one question asks of the Hyper-Layer, and what the Hyper-Layer did about it."""
 
     span: tuple[int, int]
+    """The question's own tokens, counted from the prompt's end (negative), where padding does not reach."""
     allowed: np.ndarray | None = None
     force: tuple[tuple[str, float], ...] = ()
     seed: int = 0
@@ -93,34 +95,32 @@ class HyperLayer:
         )
 
     @contextmanager
-    def firing(
-        self,
-        span: tuple[int, int],
-        allowed: np.ndarray | None = None,
-        force: tuple[tuple[str, float], ...] = (),
-        seed: int = 0,
-    ) -> Iterator[Firing]:
-        """Let the neurons act on the forward passes inside. `span` is where the question's own tokens are."""
-        firing = Firing(span, allowed, force, seed)
+    def active(self, firings: list[Firing]) -> Iterator[None]:
+        """Let the neurons act on the forward passes inside, whose rows are `firings`, in this order.
+
+        The list is read at every pass: take a firing out when its row leaves the batch.
+        """
         layers = self.backbone.layers
         rho = self.router.calibration.layer
         with ExitStack() as stack:
-            stack.enter_context(read_output(layers[rho - 1], lambda hidden: self._attend(firing, hidden)))
+            stack.enter_context(read_output(layers[rho - 1], lambda hidden: self._attend(firings, hidden)))
             modules = [self.backbone.down_projection(n) for n in self.space.layers]
-            stack.enter_context(on_each(modules, lambda place, x, y: self._speak(firing, place, x, y)))
-            yield firing
+            stack.enter_context(on_each(modules, lambda place, x, y: self._speak(firings, place, x, y)))
+            yield
 
-    def _attend(self, firing: Firing, hidden: Tensor) -> None:
-        """Choose neurons: once for the prompt, and again for every new token when rerouting."""
-        start = time.perf_counter()
-        if firing.first is None:
-            firing.states = self.router.calibration.project(hidden[0, firing.span[0] : firing.span[1]]).cpu()
-            firing.importance = torch.ones(len(firing.states))
-            firing.routed = firing.first = self._first_choice(firing)
-            self._fetch(firing)
-        elif self.options.reroute and not firing.force:
-            self._move_on(firing, hidden[0, -1:])
-        firing.seconds += time.perf_counter() - start
+    def _attend(self, firings: Sequence[Firing], hidden: Tensor) -> None:
+        """Choose neurons: once for a prompt, and again for every new token when rerouting."""
+        for firing, own in zip(firings, hidden, strict=True):
+            start = time.perf_counter()
+            if firing.first is None:
+                first, last = (len(own) + place for place in firing.span)
+                firing.states = self.router.calibration.project(own[first:last]).cpu()
+                firing.importance = torch.ones(len(firing.states))
+                firing.routed = firing.first = self._first_choice(firing)
+                self._fetch(firing)
+            elif self.options.reroute and not firing.force:
+                self._move_on(firing, own[-1:])
+            firing.seconds += time.perf_counter() - start
 
     def _first_choice(self, firing: Firing) -> Routed:
         assert firing.states is not None
@@ -176,13 +176,15 @@ class HyperLayer:
             self._hot.popitem(last=False)
         return out
 
-    def _speak(self, firing: Firing, place: int, units: Tensor, output: Tensor) -> Tensor | None:
+    def _speak(self, firings: Sequence[Firing], place: int, units: Tensor, output: Tensor) -> Tensor | None:
         """y = W x + sum_i a_i B_i A (x - mu) at the last position; None, and no change, when nothing fires."""
-        if firing.fused is None:
+        speaking = [row for row, firing in enumerate(firings) if firing.fused is not None]
+        if not speaking:
             return None
-        said = self.space.read(place, units[:, -1:]) @ firing.fused[place]
+        fused = torch.stack([firings[row].fused[place] for row in speaking])  # type: ignore[index]
+        said = self.space.read(place, units[speaking, -1:]) @ fused  # [B, 1, R] @ [B, R, D]
         changed: Tensor = output.clone()  # never in place: other hooks may hold the output
-        changed[:, -1:] += said
+        changed[speaking, -1:] += said
         return changed
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..backbone import Backbone
+from ..decoding import decode
 
 
 @torch.no_grad()
@@ -49,39 +50,15 @@ def write(
 
 def _greedy(
     backbone: Backbone, cache: Any, prefix: int, prompts: Sequence[Sequence[int]], new_tokens: int, stop: str
-) -> Tensor:
-    """Token ids [B, new_tokens], filled up with an end token after the stop.
+) -> list[list[int]]:
+    """Token ids of each row, its stop included."""
 
-    Prompts are padded on the left, between the prefix and themselves.
-    """
-    longest = max(len(p) for p in prompts)
-    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-    seen = torch.ones(len(prompts), prefix + longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-        seen[row, prefix : prefix + longest - len(prompt)] = 0
-    at = backbone.device
-    ids, seen = ids.to(at), seen.to(at)
-    ends = torch.tensor(sorted(backbone.stop_ids), device=at)
-    out = torch.full((len(prompts), new_tokens), int(ends[0]), device=at)
-    rows = torch.arange(len(prompts), device=at)  # still being written
-    positions = (seen.cumsum(1) - 1)[:, prefix:]
-    for step in range(new_tokens):
-        logits = backbone.model(
-            input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=cache,
-            use_cache=True, logits_to_keep=1,
-        ).logits[:, -1]  # fmt: skip
-        ids = logits.argmax(-1, keepdim=True)
-        out[rows, step] = ids[:, 0]
-        done = torch.isin(ids[:, 0], ends)
-        done |= torch.tensor([stop in t for t in backbone.tokenizer.batch_decode(ids)], device=at)
-        going = (~done).nonzero()[:, 0]
-        if not len(going):
-            break
-        seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
-        positions = positions[:, -1:] + 1
-        # finished rows leave the batch: most questions are half as long as the longest
-        if len(going) < len(rows):
-            cache.batch_select_indices(going)
-            rows, ids, seen, positions = rows[going], ids[going], seen[going], positions[going]
+    def stopped(tokens: Tensor) -> Tensor:
+        texts = backbone.tokenizer.batch_decode(tokens[:, None])
+        return torch.tensor([stop in text for text in texts], device=tokens.device)
+
+    out: list[list[int]] = [[] for _ in prompts]
+    for step in decode(backbone, prompts, new_tokens, cache, prefix, stopped):
+        for row, token in zip(step.rows, step.tokens, strict=True):
+            out[row].append(token)
     return out
