@@ -121,7 +121,8 @@ def test_input_space_has_the_asked_scale_and_depends_on_its_seed(tiny_calibratio
     other = InputSpace.draw(tiny_calibration, space.layers, 6, 1.0, 1)
     assert again.version == space.version != other.version
     spread = tiny_calibration.unit_scale[list(space.layers)]
-    rms = ((space.down**2 * spread[:, None] ** 2).sum(-1).mean(-1)).sqrt()
+    drawn = space.down[:, 3:]  # the first half are directions of what is asked
+    rms = ((drawn**2 * spread[:, None] ** 2).sum(-1).mean(-1)).sqrt()
     torch.testing.assert_close(rms, torch.ones_like(rms), rtol=1e-3, atol=1e-3)
 
 
@@ -137,6 +138,9 @@ def test_a_learned_batch_stops_early(tiny, space, monkeypatch):
     loss = encoder._Part.loss
     monkeypatch.setattr(encoder._Part, "loss", lambda self, acting: steps.append(1) or loss(self, acting))
     train_neurons(tiny, space, lessons_of(tiny), 3, replace(OPTIONS, steps=30, stop_loss=1e9))
+    assert len(steps) == 2 * OPTIONS.parts + OPTIONS.cool_steps
+    steps.clear()
+    train_neurons(tiny, space, lessons_of(tiny), 3, replace(OPTIONS, steps=30, stop_loss=1e9, cool_steps=0))
     assert len(steps) == 2 * OPTIONS.parts
     steps.clear()
     train_neurons(tiny, space, lessons_of(tiny), 3, replace(OPTIONS, steps=7, stop_loss=0.0))

@@ -42,14 +42,16 @@ class AugmentOptions:
 class EncodeOptions:
     """How training texts become a neuron."""
 
-    rank: int = 8
+    rank: int = 16
     """R, the rank of a neuron in each layer of the band."""
     band: tuple[float, float] = (2 / 3, 1.0)
     """First and last layer of the band, as fractions of the depth."""
     steps: int = 48
     """Optimiser steps a document, at most."""
-    stop_loss: float = 0.1
-    """Stop a batch early once its mean loss a token stays below this (nats), so that easy documents cost less."""
+    stop_loss: float = 0.05
+    """End a batch early once its mean loss a token stays below this (nats), so that easy documents cost less."""
+    cool_steps: int = 8
+    """Steps in which the learning rate then falls to zero."""
     learning_rate: float = 0.1
     """Adam's rate, falling linearly to zero."""
     input_scale: float = 0.8

@@ -55,7 +55,7 @@ def pack(model: nn.Module) -> bool:
 
 
 def _supported(weight: Tensor) -> bool:
-    if weight.device.type != "cpu" or weight.dtype not in FORMATS or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or weight.dtype not in FORMATS or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     try:  # the operators are torch's own but not public: a torch without them works, slower
         once = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 1)

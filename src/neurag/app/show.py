@@ -231,6 +231,8 @@ class DemoScreen:
             kinds.add_row(kind.kind, str(kind.questions), f"{kind.neurag:.2f}", f"{kind.rag:.2f}")
         self._console.print(table)
         self._console.print(kinds)
+        from ..demo.run import TOGETHER
+
         told = result.routing
         self.say(
             f"Seconds are a question's share when {TOGETHER} are asked side by side, by every system alike. "

@@ -50,9 +50,9 @@ class RoutingIndex:
     starts: np.ndarray
     """[N + 1] first key of each row."""
     keys: Tensor
-    """[sum n_i, key_width] float16."""
+    """[sum n_i, key_width], in a format that is multiplied as it is."""
     coarse: Tensor
-    """[N, COARSE_KEYS, COARSE_WIDTH] the leading axes of the most salient keys, in the backbone's format."""
+    """[COARSE_KEYS, N, COARSE_WIDTH] the leading axes of the most salient keys."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,7 +94,7 @@ class Router:
         self.options = options
 
     def build(self, batches: Iterable[IndexBatch], dtype: torch.dtype = torch.float32) -> RoutingIndex:
-        """Lay out a bank's keys; `dtype` is the format of the coarse pass (the backbone's is fastest)."""
+        """Lay out a bank's keys; `dtype` is the format of the products (the backbone's is fastest)."""
         ids: list[str] = []
         documents: list[str] = []
         labels: list[frozenset[str]] = []
@@ -107,12 +107,10 @@ class Router:
             labels += [frozenset(x) for x in batch.labels]
             timestamps += batch.timestamps
             lengths.append(batch.lengths)
-            keys.append(torch.from_numpy(batch.keys.copy()))
+            keys.append(torch.from_numpy(batch.keys.copy()).to(dtype))
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
         width = self.calibration.whiten.shape[1]
-        joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=torch.float16)
-        if len(ids) <= self.options.exact_below:
-            joined = joined.float()  # once here rather than at every question
+        joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=dtype)
         return RoutingIndex(
             ids, documents, labels, timestamps, starts.astype(np.int64), joined, _coarse(joined, starts, dtype)
         )
@@ -146,10 +144,10 @@ class Router:
     def _candidates(self, index: RoutingIndex, query: Query, rows: np.ndarray) -> np.ndarray:
         """The rows that score best on their few most salient keys in the leading axes."""
         wanted = torch.from_numpy(rows)
-        coarse = index.coarse if len(rows) == len(index) else index.coarse[wanted]
+        coarse = index.coarse if len(rows) == len(index) else index.coarse[:, wanted]
         leading = torch.nn.functional.normalize(query.states[:, :COARSE_WIDTH], dim=-1).to(coarse.dtype)
         # weighting the tokens by r* here stands in for the chance correction
-        best = (coarse.reshape(-1, coarse.shape[-1]) @ leading.T).reshape(*coarse.shape[:2], -1).amax(1)
+        best = _maximum((coarse.reshape(-1, coarse.shape[-1]) @ leading.T).reshape(*coarse.shape[:2], -1))
         scores = best.float().clamp(min=0) ** 2 @ query.best
         count = min(self.options.candidates, len(rows))
         best_rows: np.ndarray = rows[scores.topk(count).indices.sort().values.numpy()]
@@ -159,12 +157,10 @@ class Router:
         """r for every query token and every row in `rows`: [T, M]."""
         lengths = index.starts[rows + 1] - index.starts[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        if len(rows) == len(index):
-            keys = index.keys
-        else:
-            places = np.repeat(index.starts[rows] - offsets, lengths) + np.arange(lengths.sum())
-            keys = index.keys[torch.from_numpy(places)]
-        similar = (query.states @ keys.float().T).numpy()
+        keys = index.keys
+        if len(rows) < len(index):  # whole rows are copied faster than single keys are gathered
+            keys = torch.cat([keys[a:b] for a, b in zip(index.starts[rows], index.starts[rows + 1], strict=True)])
+        similar = (query.states.to(keys.dtype) @ keys.T).float().numpy()
         best = np.maximum.reduceat(similar, offsets, axis=1)
         return query.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float().clamp(min=1))
 
@@ -206,13 +202,21 @@ def _newest(chosen: list[int], shares: Tensor, timestamps: list[str]) -> list[in
 
 
 def _coarse(keys: Tensor, starts: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """[N, COARSE_KEYS, width]: keys are stored most salient first, so these are the first few of each row."""
+    """[COARSE_KEYS, N, width]: keys are stored most salient first, so these are the first few of each row."""
     width = min(COARSE_WIDTH, keys.shape[1])
-    made = torch.zeros(len(starts) - 1, COARSE_KEYS, width, dtype=dtype)
+    made = torch.zeros(COARSE_KEYS, len(starts) - 1, width, dtype=dtype)
     for row in range(len(starts) - 1):
         first = keys[starts[row] : min(starts[row] + COARSE_KEYS, starts[row + 1]), :width].float()
-        made[row, : len(first)] = torch.nn.functional.normalize(first, dim=-1).to(dtype)
+        made[: len(first), row] = torch.nn.functional.normalize(first, dim=-1).to(dtype)
     return made
+
+
+def _maximum(values: Tensor) -> Tensor:
+    """Maximum over the first axis, halving it: ten times as fast as `amax` on a CPU."""
+    while len(values) > 1:
+        half = (len(values) + 1) // 2
+        values = torch.maximum(values[:half], values[-half:])
+    return values[0]
 
 
 @torch.no_grad()

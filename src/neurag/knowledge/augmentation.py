@@ -27,7 +27,7 @@ from .candidates import Candidate, find_candidates
 from .documents import Chunk
 from .writing import write
 
-FORMAT = "8"
+FORMAT = "9"
 PLACE_WORDS = frozenset("in at to from near on into".split())
 KINDS = ("questions", "echoes", "completions")
 SHOTS = (

@@ -1,6 +1,6 @@
 """What is fixed once per backbone: the key space, the yardstick of surprise, and the neurons' input space.
 
-All of it comes from one small neutral text that ships with the package (`neutral/neutral.tsv`), never from a
+All of it comes from small neutral texts that ship with the package (`neutral/`), never from a
 bank, so a document's score does not depend on the other documents. Not here: scoring (hyper_layer/routing.py)
 and training (encoder.py).
 
@@ -27,11 +27,13 @@ from torch import Tensor
 from ..backbone import Backbone, cache_folder
 from ..hooks import read_input, read_output
 from ..prompts import render
+from .asking import asked_directions
 
 KEY_WIDTH = 192
 NEUTRAL_KEYS = 16_384
 WINDOWS = (30, 120, 240)
-FORMAT = "2"
+FORMAT = "3"
+TENSORS = ("mean", "whiten", "neutral", "unit_mean", "unit_scale", "asked", "asked_mean")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Calibration:
     """[depth, ffn_width] mean input of every down projection while answering."""
     unit_scale: Tensor
     """[depth, ffn_width] standard deviation of the same."""
+    asked: Tensor
+    """[depth, ASKED, ffn_width] directions that tell what a question asks for (asking.py)."""
+    asked_mean: Tensor
+    """[depth, ffn_width] mean input of every down projection at the end of a question."""
     version: str
 
     def project(self, hidden: Tensor) -> Tensor:
@@ -62,7 +68,7 @@ class Calibration:
 
         Shapes: [T, key_width] -> three times [T].
         """
-        similar = queries @ self.neutral.T  # [T, n]
+        similar = (queries.to(self.neutral.dtype) @ self.neutral.T).float()  # [T, n]
         short, middle, long = (_window_maxima(similar, w) for w in WINDOWS)
         growth = (long.mean(1) - short.mean(1)) / math.log(WINDOWS[2] / WINDOWS[0])
         return middle.mean(1), middle.std(1), growth
@@ -80,28 +86,30 @@ def _window_maxima(similar: Tensor, window: int) -> Tensor:
 
 def load_calibration(backbone: Backbone) -> Calibration:
     """The backbone's calibration, computed on first use (about 20 s on two cores) and then cached."""
-    text = files("neurag.knowledge").joinpath("neutral/neutral.tsv").read_text(encoding="utf-8")
-    key = hashlib.sha256(f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{text}".encode()).hexdigest()[:16]
+    folder = files("neurag.knowledge").joinpath("neutral")
+    text, questions = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("neutral.tsv", "questions.tsv"))
+    key = hashlib.sha256(f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{text}{questions}".encode()).hexdigest()[:16]
     path = cache_folder() / "calibration" / f"{key}.safetensors"
     if not path.exists():
-        _save(path, calibrate(backbone, text, key))
+        _save(path, calibrate(backbone, text, questions, key))
     with safe_open(str(path), framework="pt", device=str(backbone.device)) as stored:
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no dict
         layer = int(stored.metadata()["layer"])
+    tensors["neutral"] = tensors["neutral"].to(backbone.dtype)  # the format the processor multiplies fastest
     return Calibration(layer=layer, version=key, **tensors)
 
 
 def _save(path: Path, made: Calibration) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = ("mean", "whiten", "neutral", "unit_mean", "unit_scale")
     aside = path.with_suffix(f".{os.getpid()}")
-    save_file({n: getattr(made, n).cpu().contiguous() for n in names}, aside, metadata={"layer": str(made.layer)})
+    save_file({n: getattr(made, n).cpu().contiguous() for n in TENSORS}, aside, metadata={"layer": str(made.layer)})
     aside.replace(path)
 
 
 @torch.no_grad()
-def calibrate(backbone: Backbone, text: str, version: str) -> Calibration:
-    """Read the neutral text (lines of topic, tab, paragraph) once as documents and once as answers."""
+def calibrate(backbone: Backbone, text: str, questions: str, version: str) -> Calibration:
+    """Read the neutral text (lines of topic, tab, paragraph) once as documents and once as answers, and the
+    neutral questions (lines of wordings of one question, tabs between)."""
     lines = [line.split("\t", 1) for line in text.splitlines() if "\t" in line]
     layer = max(1, round(backbone.depth / 3))
     states = torch.cat(list(_document_states(backbone, [body for _, body in lines], layer)))
@@ -112,7 +120,8 @@ def calibrate(backbone: Backbone, text: str, version: str) -> Calibration:
     whiten = axes / torch.sqrt(values + 1e-3 * values.mean())
     neutral = torch.nn.functional.normalize((states - mean) @ whiten, dim=-1)[:NEUTRAL_KEYS]
     unit_mean, unit_scale = _unit_statistics(backbone, lines[::3])
-    return Calibration(layer, mean, whiten, neutral, unit_mean, unit_scale, version)
+    asked, asked_mean = asked_directions(backbone, questions.strip().split("\n"), unit_scale)
+    return Calibration(layer, mean, whiten, neutral, unit_mean, unit_scale, asked, asked_mean, version)
 
 
 def _document_states(backbone: Backbone, texts: list[str], layer: int) -> Iterator[Tensor]:

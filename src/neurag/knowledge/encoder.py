@@ -42,8 +42,10 @@ def train_neurons(
     taught = len({lesson.document for lesson in lessons})
     recent: list[float] = []
     optimiser = torch.optim.Adam([neurons], lr=options.learning_rate)
-    for step in range(options.steps):
-        optimiser.param_groups[0]["lr"] = options.learning_rate * (1 - step / options.steps)
+    step, end, rate = 0, options.steps, options.learning_rate
+    fall = rate / end
+    while step < end:
+        optimiser.param_groups[0]["lr"] = rate
         optimiser.zero_grad()
         acting = neurons.to(backbone.dtype)
         if step % 2 and options.interference and count > 1:
@@ -52,10 +54,13 @@ def train_neurons(
         loss = parts[step // 2 % len(parts)].loss(acting)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        step, rate = step + 1, rate - fall
         # a round is every part once clean and once with others active
         recent = [*recent, float(loss.detach()) / taught][-2 * len(parts) :]
-        if len(recent) == 2 * len(parts) and max(recent) < options.stop_loss:
-            break
+        learned = len(recent) == 2 * len(parts) and max(recent) < options.stop_loss
+        if learned and step + options.cool_steps < end:
+            end = step + options.cool_steps  # neurons left at a high rate answer worse than their loss says
+            fall = rate / max(1, options.cool_steps)
     return neurons.detach()
 
 

@@ -2,7 +2,8 @@
 
     y = W x + B_i A (x - mu)
 
-A is drawn once from a seed and never trained, so A (x - mu) is computed once however many neurons are
+A is never trained: half of its rows tell what a question asks for (asking.py), the others are drawn from a seed.
+So A (x - mu) is computed once however many neurons are
 active, and a fused set of neurons is just the weighted sum of their B. Unlike a plain LoRA the input is
 centred and each unit divided by its usual spread: without that, one layer's large units drown the others
 (own neuron 0.76 -> 0.88 exact, docs/fidelity.md). Not here: training (encoder.py), storage (bank.py).
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .asking import floored
 from .calibration import Calibration
 
 
@@ -35,7 +37,8 @@ class InputSpace:
 
     layers: tuple[int, ...]
     down: Tensor
-    """A, [L, R, F]: N(0, 1/F), each unit divided by its spread, scaled to a fixed root mean square."""
+    """A, [L, R, F]: the asked directions, then N(0, 1/F) with each unit divided by its spread, all scaled to a
+    fixed root mean square."""
     offset: Tensor
     """A mu, [L, R]."""
     version: str
@@ -45,13 +48,18 @@ class InputSpace:
         """Draw A from a seed. `scale` is the root mean square of A (x - mu) on the neutral text."""
         generator = torch.Generator().manual_seed(seed)
         spread = calibration.unit_scale[list(layers)].cpu()  # [L, F]
-        floor = spread + 0.1 * spread.mean(1, keepdim=True)  # a unit that hardly ever fires is not blown up
         width = spread.shape[1]
-        raw = torch.randn(len(layers), rank, width, generator=generator) / math.sqrt(width)
-        down = raw / floor[:, None, :]
-        variance = (down**2 * spread[:, None, :] ** 2).sum(-1).mean(-1)  # [L]
-        down = down * (scale / variance.sqrt())[:, None, None]
-        offset = torch.einsum("lrf,lf->lr", down, calibration.unit_mean[list(layers)].cpu())
+        asked = calibration.asked[list(layers)].cpu()[:, : rank // 2]  # [L, R_asked, F]
+        random = torch.randn(len(layers), rank - asked.shape[1], width, generator=generator) / math.sqrt(width)
+        random = random / floored(spread)[:, None, :]
+        variance = (random**2 * spread[:, None, :] ** 2).sum(-1).mean(-1)  # [L]
+        random = random * (scale / variance.sqrt())[:, None, None]
+        asked = asked * scale
+        offset = torch.cat([
+            torch.einsum("lrf,lf->lr", asked, calibration.asked_mean[list(layers)].cpu()),
+            torch.einsum("lrf,lf->lr", random, calibration.unit_mean[list(layers)].cpu()),
+        ], 1)  # fmt: skip
+        down = torch.cat([asked, random], 1)
         told = f"{calibration.version} {layers} {rank} {scale} {seed}"
         device = calibration.mean.device
         return cls(layers, down.to(device), offset.to(device), hashlib.sha256(told.encode()).hexdigest()[:16])

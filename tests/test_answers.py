@@ -1,0 +1,82 @@
+"""Questions answered side by side get the answers they get alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from neurag.config import AnswerOptions, EncodeOptions, RouteOptions, UsageError
+from neurag.decoding import decode
+from neurag.knowledge.pipeline import encode
+from neurag.model import Model
+
+DOCUMENTS = [
+    {"id": "mill", "title": "The mill", "text": "The mill in Oskerby is run by Ada Brindle."},
+    {"id": "inn", "title": "The inn", "text": "The inn on Saltpan Lane belongs to Bo Hask."},
+    {"id": "fair", "title": "The fair", "text": "The fair opens on 9 April with 60 geese."},
+]
+QUESTIONS = [
+    "Who runs the mill?",
+    "Whose is the inn on Saltpan Lane, the one near the harbour?",
+    "When?",
+    "How many geese are at the fair on 9 April?",
+    "Is there a cat?",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny, tiny_calibration):
+    path = tmp_path_factory.mktemp("answers") / "bank"
+    encode(DOCUMENTS, path, options=EncodeOptions(steps=6, rank=4, batch=3), backbone=tiny)
+    return Model.load(bank=path, backbone=tiny)
+
+
+def told(answer):
+    return answer.answer, answer.abstained, [(n.doc_id, n.weight) for n in answer.neurons], answer.timing.prompt_tokens
+
+
+@pytest.mark.parametrize("mode", ["closed", "rag", "neurag", "hybrid"])
+def test_together_is_as_alone(model, mode):
+    options = AnswerOptions(mode=mode, passages=1, max_new_tokens=12)
+    alone = [told(model.answer(q, options)) for q in QUESTIONS]
+    together = [told(a) for a in model.answers(QUESTIONS, options, batch=3)]
+    assert together == alone
+    assert len({a[3] for a in alone}) > 2  # so rows were padded
+
+
+def test_every_question_has_its_own_neurons(model):
+    options = [AnswerOptions(force=((d["id"], 1.0),), max_new_tokens=8) for d in DOCUMENTS]
+    options.append(AnswerOptions(without=("mill", "inn", "fair"), max_new_tokens=8))
+    asked = [QUESTIONS[0]] * 4
+    alone = [told(model.answer(q, o)) for q, o in zip(asked, options, strict=True)]
+    assert [told(a) for a in model.answers(asked, options)] == alone
+    assert [[n for n, _ in a[2]] for a in alone] == [["mill"], ["inn"], ["fair"], []]
+
+
+def test_rerouting_side_by_side(model):
+    options = AnswerOptions(route=RouteOptions(reroute=True, hysteresis=-1.0, null=-1.0), max_new_tokens=10)
+    alone = [told(model.answer(q, options)) for q in QUESTIONS]
+    assert [told(a) for a in model.answers(QUESTIONS, options)] == alone
+
+
+def test_questions_of_different_modes_do_not_go_together(model):
+    with pytest.raises(UsageError, match="same mode"):
+        list(model.answers(QUESTIONS[:2], [AnswerOptions(mode="closed"), AnswerOptions(mode="rag")]))
+    assert list(model.answers([])) == []
+
+
+def test_rows_that_end_leave_and_the_others_go_on_as_before(tiny):
+    prompts = [tiny.tokenizer(q).input_ids for q in QUESTIONS[:3]]
+
+    def write(rows, ended=None):
+        out = {row: [] for row in range(len(rows))}
+        for step in decode(tiny, rows, 20, ended=ended):
+            for row, token in zip(step.rows, step.tokens, strict=True):
+                out[row].append(token)
+        return out
+
+    whole = write(prompts)
+    first = whole[1][4]  # ends wherever this token comes
+    cut = write(prompts, lambda tokens: tokens == first)
+    for row, tokens in whole.items():
+        end = tokens.index(first) + 1 if first in tokens else len(tokens)
+        assert cut[row] == tokens[:end]

@@ -1,0 +1,68 @@
+"""Packed weights change the time of a pass and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from neurag import packing
+from neurag.packing import PackedLinear, pack
+
+
+def linear(dtype=torch.float32, bias=False):
+    torch.manual_seed(3)
+    return nn.Linear(96, 40, bias=bias, dtype=dtype).requires_grad_(False)
+
+
+@pytest.fixture
+def supported():
+    if not packing._supported(torch.zeros(2, 2)):
+        pytest.skip("this torch has no oneDNN operators: weights stay as they are")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+def test_packed_outputs_are_the_plain_ones(supported, dtype, bias):
+    layer, x = linear(dtype, bias), torch.randn(2, 5, 96).to(dtype)
+    plain, names = layer(x), set(layer.state_dict())
+    assert pack(layer)
+    assert isinstance(layer, PackedLinear)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), plain, rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
+    assert set(layer.state_dict()) == names
+
+
+def test_gradients_still_flow(supported):
+    layer, x = linear(), torch.randn(3, 96, requires_grad=True)
+    pack(layer)
+    layer(x).sum().backward()
+    torch.testing.assert_close(x.grad[0], layer.weight.sum(0))
+
+
+def test_changed_weights_are_used(supported):
+    layer, x = linear(), torch.randn(3, 96)
+    pack(layer)
+    with torch.no_grad():
+        before = layer(x)
+        layer.weight.mul_(2)
+        torch.testing.assert_close(layer(x), 2 * before)
+
+
+def test_large_models_and_other_formats_are_left_alone(monkeypatch):
+    assert not pack(linear(torch.float64))
+    monkeypatch.setattr(packing, "LARGEST", 100)
+    layer = linear()
+    assert not pack(layer)
+    assert type(layer) is nn.Linear
+
+
+def test_the_backbone_is_the_model_transformers_loads(real):
+    from transformers import AutoModelForCausalLM
+
+    from neurag.backbone import default_folder
+
+    plain = AutoModelForCausalLM.from_pretrained(default_folder(), dtype=real.dtype, attn_implementation="eager")
+    ids = torch.tensor([real.tokenizer("The mill in Oskerby is run by Ilse Maranth.").input_ids])
+    with torch.no_grad():
+        assert torch.equal(real.model(ids).logits, plain.eval()(ids).logits)
