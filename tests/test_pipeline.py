@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from conftest import make_tiny
 from neurag.backbone import load_backbone
 from neurag.config import AugmentOptions, EncodeOptions, NeuragError
-from neurag.knowledge import pipeline
+from neurag.knowledge import calibration, pipeline
 from neurag.knowledge.bank import Bank, BankError
 from neurag.knowledge.documents import Document
 from neurag.knowledge.pipeline import encode, plan
@@ -209,3 +210,23 @@ def test_odd_texts_encode_without_a_crash(go):
     ]
     report = go([Document(text=t) for t in odd], augment=AugmentOptions(recite=True))
     assert report.encoded >= len(odd)
+
+
+def test_a_bank_keeps_its_calibration_when_it_moves(go, tiny, tmp_path, monkeypatch):
+    go(TEXTS[:2])
+    asked = Model.load(bank=go.path, backbone=tiny).answer("Who runs the mill?")
+    moved = tmp_path / "moved"
+    shutil.copytree(go.path, moved)
+    real = calibration.load_calibration(tiny)
+    # another machine's rounding, far exaggerated
+    other = replace(real, whiten=real.whiten.flip(1), asked=-real.asked, version="elsewhere")
+    monkeypatch.setattr(calibration, "load_calibration", lambda _: other)
+    there = Model.load(bank=moved, backbone=tiny)
+    assert there.answer("Who runs the mill?").neurons == asked.neurons
+    assert encode(TEXTS, moved, options=TINY, backbone=tiny).encoded == 3  # and it can grow there
+    (moved / calibration.IN_BANK).unlink()
+    with pytest.raises(NeuragError, match="another calibration"):
+        Model.load(bank=moved, backbone=tiny).answer("Who runs the mill?")
+    (moved / calibration.IN_BANK).write_bytes(b"half")
+    with pytest.raises(NeuragError, match="cannot be read"):
+        Model.load(bank=moved, backbone=tiny).answer("Who runs the mill?")

@@ -23,7 +23,7 @@ from .config import DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
 from .knowledge.bank import Bank
-from .knowledge.calibration import load_calibration
+from .knowledge.calibration import bank_calibration
 from .knowledge.pipeline import open_space
 from .knowledge.retrieval import Passages
 from .prompts import Prompt, question_prompt
@@ -130,7 +130,7 @@ class Model:
     def _layer(self, route: RouteOptions) -> HyperLayer:
         if route not in self._layers:
             bank = self._need_bank("neurag")
-            calibration = load_calibration(self.backbone)
+            calibration = bank_calibration(bank.path, self.backbone)
             space = open_space(calibration, bank.manifest)
             self._layers[route] = HyperLayer(self.backbone, calibration, space, bank, route)
         return self._layers[route]

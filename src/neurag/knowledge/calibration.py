@@ -20,11 +20,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..backbone import Backbone, cache_folder
+from ..config import NeuragError
 from ..hooks import read_input, read_output
 from ..prompts import render
 from .asking import asked_directions
@@ -33,12 +34,13 @@ KEY_WIDTH = 192
 NEUTRAL_KEYS = 16_384
 WINDOWS = (30, 120, 240)
 FORMAT = "3"
+IN_BANK = "calibration.safetensors"
 TENSORS = ("mean", "whiten", "neutral", "unit_mean", "unit_scale", "asked", "asked_mean")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The constants of one backbone (about 14 MB for the default one)."""
+    """The constants of one backbone (about 9 MB for the default one)."""
 
     layer: int
     """rho, the routing layer: keys and queries are its output."""
@@ -91,18 +93,37 @@ def load_calibration(backbone: Backbone) -> Calibration:
     key = hashlib.sha256(f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{text}{questions}".encode()).hexdigest()[:16]
     path = cache_folder() / "calibration" / f"{key}.safetensors"
     if not path.exists():
-        _save(path, calibrate(backbone, text, questions, key))
-    with safe_open(str(path), framework="pt", device=str(backbone.device)) as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no dict
-        layer = int(stored.metadata()["layer"])
+        save_calibration(path, calibrate(backbone, text, questions, key))
+    return read_calibration(path, backbone)
+
+
+def bank_calibration(bank: str | Path, backbone: Backbone) -> Calibration:
+    """The calibration a bank was made with. It travels with the bank: the same backbone calibrated on another
+    machine, or by another version of this package, differs a little, and the bank's neurons and keys would not fit.
+    """
+    path = Path(bank) / IN_BANK
+    return read_calibration(path, backbone) if path.exists() else load_calibration(backbone)
+
+
+def read_calibration(path: Path, backbone: Backbone) -> Calibration:
+    """Read what `save_calibration` wrote. Raises NeuragError for a damaged file."""
+    try:
+        with safe_open(str(path), framework="pt", device=str(backbone.device)) as stored:
+            tensors = {name: stored.get_tensor(name).float() for name in TENSORS}
+            told = stored.metadata()
+    except (OSError, SafetensorError) as error:
+        raise NeuragError(f"{path} cannot be read ({error}): restore it from a copy, or delete it") from error
     tensors["neutral"] = tensors["neutral"].to(backbone.dtype)  # the format the processor multiplies fastest
-    return Calibration(layer=layer, version=key, **tensors)
+    return Calibration(layer=int(told["layer"]), version=told["version"], **tensors)
 
 
-def _save(path: Path, made: Calibration) -> None:
+def save_calibration(path: Path, made: Calibration) -> None:
+    """Write aside, then swap in; the neutral keys, most of the bytes, as float16."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: getattr(made, name).cpu().contiguous() for name in TENSORS}
+    tensors["neutral"] = tensors["neutral"].half()
     aside = path.with_suffix(f".{os.getpid()}")
-    save_file({n: getattr(made, n).cpu().contiguous() for n in TENSORS}, aside, metadata={"layer": str(made.layer)})
+    save_file(tensors, aside, metadata={"layer": str(made.layer), "version": made.version})
     aside.replace(path)
 
 

@@ -5,7 +5,8 @@
 A is never trained: half of its rows tell what a question asks for (asking.py), the others are drawn from a seed.
 So A (x - mu) is computed once however many neurons are active, and a fused set of neurons is just the weighted
 sum of their B. Unlike a plain LoRA the input is centred and each unit divided by its usual spread: without that,
-one layer's large units drown the others (own neuron 0.76 -> 0.88 exact, docs/fidelity.md). Not here: training (encoder.py), storage (bank.py).
+one layer's large units drown the others (own neuron 0.76 -> 0.88 exact, docs/fidelity.md). Not here: training
+(encoder.py), storage (bank.py).
 
     >>> space = InputSpace.draw(calibration, band, rank=16, scale=0.8, seed=0)   # doctest: +SKIP
 """

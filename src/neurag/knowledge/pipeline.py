@@ -22,7 +22,7 @@ from ..config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, NeuragError
 from .augmentation import Augmentation
 from .augmentation import augment as write_texts
 from .bank import Bank, Manifest, NeuronRow
-from .calibration import Calibration, load_calibration
+from .calibration import IN_BANK, Calibration, bank_calibration, save_calibration
 from .documents import Chunk, Document, as_documents, chunk_document
 from .encoder import train_neurons
 from .keys import chunk_keys
@@ -93,9 +93,11 @@ def encode(
     start = time.perf_counter()
     backbone = backbone or load_backbone(model)
     read, chunks, skipped = _read(documents, backbone, options)
-    calibration = load_calibration(backbone)
+    calibration = bank_calibration(bank, backbone)
     space = _space(backbone, calibration, options)
     store = Bank.create(bank, _manifest(backbone, calibration, space, options))
+    if not (kept := Path(bank) / IN_BANK).exists():
+        save_calibration(kept, calibration)
     recipe = options.recipe(augment)
     groups = _groups(chunks, options.batch)
     known = store.known()
