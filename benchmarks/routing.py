@@ -36,7 +36,7 @@ from common import (
 )  # fmt: skip
 from encode import measure_ours
 from invented import companies
-from neurag.backbone import Backbone, cache_folder, load_backbone
+from neurag.backbone import Backbone, cache_folder, load_backbone, processor_format
 from neurag.config import EncodeOptions, RouteOptions
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
@@ -98,7 +98,7 @@ def route_all(
 ) -> list[list[str]]:
     """The first five documents of every question by the router."""
     router = Router(calibration, RouteOptions(top_k=ROUTED_ROWS))
-    index = router.build([batch], backbone.dtype)
+    index = router.build([batch], processor_format())
     ranked = []
     for question in tracked(questions, f"{stem}: routing"):
         routed = router.route(index, question_states(backbone, calibration, question))
@@ -180,7 +180,7 @@ def measure_share(
 ) -> None:
     """Routing among 5,000 rows against a closed-book question, taking turns, medians over five questions."""
     router = Router(calibration, RouteOptions())
-    index = router.build(first_rows(batches, ROWS), backbone.dtype)
+    index = router.build(first_rows(batches, ROWS), processor_format())
     share, routing, closed, lengths = [], [], [], []
     for number in tracked(range(5), "timing"):
         texts = [r["question"] for r in rows[number * 20 : number * 20 + 20]]

@@ -16,7 +16,7 @@ TEMPLATE = (
 )
 
 
-def make_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
+def make_tiny(folder: Path, family: str = "llama", seed: int = 0, layers: int = 6) -> Path:
     """Write a tiny random causal LM of the Llama shape with a byte-level tokenizer."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -54,7 +54,7 @@ def make_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
             vocab_size=len(tokenizer),
             hidden_size=48,
             intermediate_size=96,
-            num_hidden_layers=6,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=1024,

@@ -6,6 +6,7 @@ import pytest
 
 from neurag.config import AnswerOptions, EncodeOptions, RouteOptions, UsageError
 from neurag.decoding import decode
+from neurag.hyper_layer.layer import HyperLayer
 from neurag.knowledge.pipeline import encode
 from neurag.model import Model
 
@@ -52,16 +53,51 @@ def test_every_question_has_its_own_neurons(model):
     assert [[n for n, _ in a[2]] for a in alone] == [["mill"], ["inn"], ["fair"], []]
 
 
-def test_rerouting_side_by_side(model):
+def test_rerouting_side_by_side(model, monkeypatch):
+    moved = []
+    move_on = HyperLayer._move_on
+
+    def watched(self, firing, hidden):
+        before = firing.routed
+        move_on(self, firing, hidden)
+        moved.append(firing.routed is not before)
+
+    monkeypatch.setattr(HyperLayer, "_move_on", watched)
     options = AnswerOptions(route=RouteOptions(reroute=True, hysteresis=-1.0, null=-1.0), max_new_tokens=10)
     alone = [told(model.answer(q, options)) for q in QUESTIONS]
+    assert any(moved)
     assert [told(a) for a in model.answers(QUESTIONS, options)] == alone
+
+
+def test_an_answer_that_ends_takes_its_neuron_with_it(model, monkeypatch):
+    """The others' neurons stay with their rows when a row in front of them leaves."""
+    options = [AnswerOptions(force=((d["id"], 1.0),), max_new_tokens=12) for d in DOCUMENTS]
+    seen = []
+
+    def watched(*args, **kwargs):
+        for step in decode(*args, **kwargs):
+            seen.append(step)
+            yield step
+
+    monkeypatch.setattr("neurag.model.decode", watched)
+    list(model.answers(QUESTIONS[:3], options))
+    first = next(s.tokens[s.rows.index(0)] for s in seen[3:] if 0 in s.rows)  # what row 0 says in its fourth step
+    monkeypatch.setitem(vars(model.backbone), "stop_ids", frozenset({first}))
+    alone = [told(model.answer(q, o)) for q, o in zip(QUESTIONS, options, strict=False)]
+    seen.clear()
+    assert [told(a) for a in model.answers(QUESTIONS[:3], options)] == alone
+    assert any(0 < len(s.going) < len(s.rows) for s in seen)
 
 
 def test_questions_of_different_modes_do_not_go_together(model):
     with pytest.raises(UsageError, match="same mode"):
         list(model.answers(QUESTIONS[:2], [AnswerOptions(mode="closed"), AnswerOptions(mode="rag")]))
     assert list(model.answers([])) == []
+    for wrong in ({"batch": 0}, {"options": [AnswerOptions()]}):
+        with pytest.raises(UsageError):
+            list(model.answers(QUESTIONS, **wrong))
+    with pytest.raises(UsageError, match="list"):
+        list(model.answers("Who?"))
 
 
 def test_rows_that_end_leave_and_the_others_go_on_as_before(tiny):

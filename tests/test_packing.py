@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -49,6 +51,16 @@ def test_changed_weights_are_used(supported):
         torch.testing.assert_close(layer(x), 2 * before)
 
 
+def test_replaced_and_copied_weights(supported):
+    layer, x = linear(), torch.randn(3, 96)
+    pack(layer)
+    twin = copy.deepcopy(layer)
+    layer.weight = nn.Parameter(torch.ones(40, 96), requires_grad=False)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x)[:, 0], x.sum(1))
+        torch.testing.assert_close(twin(x), nn.functional.linear(x, twin.weight))
+
+
 def test_large_models_and_other_formats_are_left_alone(monkeypatch):
     assert not pack(linear(torch.float64))
     monkeypatch.setattr(packing, "LARGEST", 100)
@@ -64,5 +76,7 @@ def test_the_backbone_is_the_model_transformers_loads(real):
 
     plain = AutoModelForCausalLM.from_pretrained(default_folder(), dtype=real.dtype, attn_implementation="eager")
     ids = torch.tensor([real.tokenizer("The mill in Oskerby is run by Ilse Maranth.").input_ids])
+    exact = real.dtype == torch.bfloat16  # float32 products differ in rounding
     with torch.no_grad():
-        assert torch.equal(real.model(ids).logits, plain.eval()(ids).logits)
+        made, expected = real.model(ids).logits, plain.eval()(ids).logits
+    torch.testing.assert_close(made, expected, rtol=0 if exact else 1e-4, atol=0 if exact else 1e-3)

@@ -171,8 +171,10 @@ def test_nothing_readable_is_a_failure_and_skips_are_reported(go, tmp_path):
 def test_bank_of_another_backbone_or_other_options_is_refused(go, tmp_path):
     go(TEXTS[:1])
     other = load_backbone(str(make_tiny(tmp_path / "other", seed=3)), device="cpu", dtype="float32")
-    with pytest.raises(BankError):
-        encode(TEXTS[:1], go.path, options=TINY, backbone=other)
+    shallow = load_backbone(str(make_tiny(tmp_path / "shallow", layers=4)), device="cpu", dtype="float32")
+    for wrong in (other, shallow):
+        with pytest.raises(BankError):
+            encode(TEXTS[:1], go.path, options=TINY, backbone=wrong)
     with pytest.raises(BankError, match="backbone"):
         Model.load(bank=go.path, backbone=other)
     with pytest.raises(BankError):
@@ -224,9 +226,9 @@ def test_a_bank_keeps_its_calibration_when_it_moves(go, tiny, tmp_path, monkeypa
     there = Model.load(bank=moved, backbone=tiny)
     assert there.answer("Who runs the mill?").neurons == asked.neurons
     assert encode(TEXTS, moved, options=TINY, backbone=tiny).encoded == 3  # and it can grow there
-    (moved / calibration.IN_BANK).unlink()
+    (moved / calibration.CALIBRATION).unlink()
     with pytest.raises(NeuragError, match="another calibration"):
         Model.load(bank=moved, backbone=tiny).answer("Who runs the mill?")
-    (moved / calibration.IN_BANK).write_bytes(b"half")
+    (moved / calibration.CALIBRATION).write_bytes(b"half")
     with pytest.raises(NeuragError, match="cannot be read"):
         Model.load(bank=moved, backbone=tiny).answer("Who runs the mill?")

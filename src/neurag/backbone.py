@@ -248,10 +248,13 @@ def _device(told: str) -> torch.device:
 def _dtype(told: str, device: torch.device) -> torch.dtype:
     if told != "auto":
         return getattr(torch, told)  # type: ignore[no-any-return]
-    # bf16 weights are fastest where the processor multiplies bf16 itself, and very slow where it does not
-    if device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False):
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if device.type != "cpu" else processor_format()
+
+
+def processor_format() -> torch.dtype:
+    """bfloat16 where the processor multiplies it itself: fastest there, and very slow elsewhere; else float32."""
+    able = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.bfloat16 if able else torch.float32
 
 
 def causal_mask(seen: Tensor, queries: int, dtype: torch.dtype) -> Tensor:

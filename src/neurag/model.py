@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .answer import Answer, FiredNeuron, Timing
 from .backbone import Backbone, load_backbone
-from .config import DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
+from .config import BATCH, DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
 from .knowledge.bank import Bank
@@ -27,9 +27,6 @@ from .knowledge.calibration import bank_calibration
 from .knowledge.pipeline import open_space
 from .knowledge.retrieval import Passages
 from .prompts import Prompt, question_prompt
-
-BATCH = 8
-"""Questions answered side by side."""
 
 
 class Model:
@@ -67,10 +64,14 @@ class Model:
         """Answer many questions, `batch` of them side by side: several times faster than one after the other.
 
         Yields one Answer a question, in order, and raises what `answer` raises. `options` may be given for
-        each question; all must then have the same mode, length and routing. The times of an Answer are those
-        of its batch.
+        each question; all must then have the same mode, length and routing. An Answer's times run from the start
+        of its batch, so its prefill holds the whole batch's.
         """
+        if isinstance(questions, str) or batch < 1:
+            raise UsageError("answers takes a list of questions, and a batch of at least 1")
         told = [options] * len(questions) if isinstance(options, AnswerOptions) else list(options)
+        if len(told) != len(questions):
+            raise UsageError(f"{len(questions)} questions came with {len(told)} options: give one each, or one for all")
         if len({(o.mode, o.max_new_tokens, o.route) for o in told}) > 1:
             raise UsageError("questions answered together need the same mode, max_new_tokens and route")
         for start in range(0, len(questions), batch):
@@ -93,8 +94,9 @@ class Model:
         prompt = question_prompt(self.backbone, question, passages, options.max_new_tokens)
         firing = None
         if options.mode in ("neurag", "hybrid"):
-            mask = self._layer(options.route).allowed(options.labels, options.without)
-            firing = Firing(prompt.span_from_end, mask, options.force, zlib.crc32(question.encode()))
+            seed = zlib.crc32(question.encode())
+            layer = self._layer(options.route)
+            firing = layer.firing(prompt.span_from_end, options.labels, options.without, options.force, seed)
         return _Reply(options, prompt, firing)
 
     def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:
@@ -183,9 +185,10 @@ def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
     """The neurons of the first choice that had a say, with their texts."""
     routed = firing.first or firing.routed
     chosen = [(r, w) for r, w in zip(routed.rows, routed.weights, strict=True) if w > 1e-3 and r >= 0]
-    told = layer.bank.texts([layer.index.ids[row] for row, _ in chosen])
+    index = firing.index
+    told = layer.bank.texts([index.ids[row] for row, _ in chosen])
     out = []
     for row, weight in chosen:
-        title, text = told.get(layer.index.ids[row], ("", ""))
-        out.append(FiredNeuron(layer.index.document_ids[row], title, round(weight, 4), text))
+        title, text = told.get(index.ids[row], ("", ""))
+        out.append(FiredNeuron(index.document_ids[row], title, round(weight, 4), text))
     return tuple(out)

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..answer import Answer, FiredNeuron
+from ..config import BATCH
 from ..knowledge.documents import clean_text
 from .progress import EncodeProgress, clock
 
@@ -231,11 +232,9 @@ class DemoScreen:
             kinds.add_row(kind.kind, str(kind.questions), f"{kind.neurag:.2f}", f"{kind.rag:.2f}")
         self._console.print(table)
         self._console.print(kinds)
-        from ..demo.run import TOGETHER
-
         told = result.routing
         self.say(
-            f"Seconds are a question's share when {TOGETHER} are asked side by side, by every system alike. "
+            f"Seconds are a question's share when up to {BATCH} are asked side by side, by every system alike. "
             f"A gold document's neuron was the strongest in {told.first:.0%} of the questions, and "
             f"among those that fired in {told.among_fired:.0%}. Encoding took {result.encode_seconds:.0f} s."
         )

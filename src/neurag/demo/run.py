@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from ..answer import Answer
-from ..config import DEFAULT_MODEL, AnswerOptions, NeuragError
+from ..config import BATCH, DEFAULT_MODEL, AnswerOptions, NeuragError
 from ..evaluation.metrics import match
 from .corpus import Question, load_documents, load_questions
 from .figures import CLOSED, NEURAG, RAG, DemoResult, Trial, closing, kinds, routing, score
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 STREAMED = ("first-loan", "hanne-bird", "valve-leader", "tour-start")
 LONGEST = 32
 """Tokens an answer may have, the same for every system. At 16 the answers of RAG, which come in sentences, are cut."""
-TOGETHER = 8
-"""Questions answered side by side for the table, by every system alike."""
 RANDOM = "*random*"
 """A document id that `Model` takes for a random neuron of the same norm."""
 
@@ -171,13 +169,13 @@ def _stream(model: Model, questions: Sequence[Question], show: Show) -> None:
 
 
 def _try(model: Model, system: System, questions: Sequence[Question], show: Show) -> tuple[Trial, ...]:
-    """Every question to one system, TOGETHER at a time; a question's seconds are its share of its group's."""
+    """Every question to one system, BATCH at a time; a question's seconds are its share of its group's."""
     trials: list[Trial] = []
-    for first in range(0, len(questions), TOGETHER):
+    for first in range(0, len(questions), BATCH):
         show.judging(system.name, first, len(questions))
-        group = questions[first : first + TOGETHER]
+        group = questions[first : first + BATCH]
         start = time.perf_counter()
-        answers = list(model.answers([q.question for q in group], [system.options(q) for q in group], TOGETHER))
+        answers = list(model.answers([q.question for q in group], [system.options(q) for q in group], BATCH))
         seconds = (time.perf_counter() - start) / len(group)
         trials += [Trial(q, answer, seconds) for q, answer in zip(group, answers, strict=True)]
     show.judging(system.name, len(questions), len(questions))

@@ -3,9 +3,9 @@
 One hook reads a question's states at the routing layer, in the middle of the one forward pass over the
 prompt, and chooses neurons; hooks on the band's down projections add what the chosen neurons say, at the last
 position only (the last prompt token, then each new token). So all earlier keys and values stay the backbone's
-own, and with nothing active no number changes. Not here: scoring (routing.py), decoding (model.py).
+own, and with nothing active no number changes. Not here: scoring (routing.py), decoding (decoding.py).
 
-    >>> firing = Firing(prompt.span_from_end)
+    >>> firing = hyper_layer.firing(prompt.span_from_end)   # doctest: +SKIP
     >>> with hyper_layer.active([firing]):                  # doctest: +SKIP
     ...     backbone.model(input_ids=ids)
     >>> firing.routed.weights                               # doctest: +SKIP
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..backbone import Backbone
+from ..backbone import Backbone, processor_format
 from ..config import RouteOptions
 from ..hooks import on_each, read_output
 from ..knowledge.bank import Bank
@@ -44,6 +44,8 @@ class Firing:
 
     span: tuple[int, int]
     """The question's own tokens, counted from the prompt's end (negative), where padding does not reach."""
+    index: RoutingIndex
+    """The bank's rows as they were when the question came: `allowed` and `routed` count in them."""
     allowed: np.ndarray | None = None
     force: tuple[tuple[str, float], ...] = ()
     seed: int = 0
@@ -79,20 +81,21 @@ class HyperLayer:
         """The bank's keys, read again when the bank has changed."""
         if self._index is None or self._version != self.bank.version:
             self._version = self.bank.version
-            self._index = self.router.build(self.bank.index(), self.backbone.dtype)
+            self._index = self.router.build(self.bank.index(), processor_format())
             self._hot.clear()
         return self._index
 
-    def allowed(self, labels: Sequence[str] | None, without: Sequence[str]) -> np.ndarray | None:
-        """[N] mask of the rows a request may see, or None for all."""
-        if labels is None and not without:
-            return None
-        held, hidden = frozenset(labels or ()), frozenset(without)
-        told = zip(self.index.document_ids, self.index.labels, strict=True)
-        return np.array(
-            [doc not in hidden and (labels is None or not own or bool(own & held)) for doc, own in told],
-            dtype=bool,
-        )
+    def firing(
+        self,
+        span: tuple[int, int],
+        labels: Sequence[str] | None = None,
+        without: Sequence[str] = (),
+        force: tuple[tuple[str, float], ...] = (),
+        seed: int = 0,
+    ) -> Firing:
+        """A question for `active`, with what it may see; the arguments are those of `AnswerOptions`."""
+        index = self.index
+        return Firing(span, index, _allowed(index, labels, without), force, seed)
 
     @contextmanager
     def active(self, firings: list[Firing]) -> Iterator[None]:
@@ -125,14 +128,14 @@ class HyperLayer:
     def _first_choice(self, firing: Firing) -> Routed:
         assert firing.states is not None
         if not firing.force:
-            return self.router.route(self.index, firing.states, firing.allowed)
+            return self.router.route(firing.index, firing.states, firing.allowed)
         rows, weights = [], []
-        documents = np.array(self.index.document_ids)
+        documents = np.array(firing.index.document_ids)
         for document, weight in firing.force:
             if document == RANDOM:
                 rows.append(-1)
             else:
-                best = self.router.route(self.index, firing.states, documents == document)
+                best = self.router.route(firing.index, firing.states, documents == document)
                 if not best.rows:
                     continue
                 rows.append(best.rows[0])
@@ -145,7 +148,7 @@ class HyperLayer:
         assert firing.importance is not None
         firing.states = torch.cat([firing.states, self.router.calibration.project(hidden).cpu()])
         firing.importance = torch.cat([firing.importance * self.options.decay, torch.ones(1)])
-        routed = self.router.route(self.index, firing.states, firing.allowed, firing.importance)
+        routed = self.router.route(firing.index, firing.states, firing.allowed, firing.importance)
         if not routed.rows or (firing.routed.rows and routed.rows[0] == firing.routed.rows[0]):
             return
         now = dict(zip(routed.rows, routed.scores, strict=True))
@@ -158,12 +161,12 @@ class HyperLayer:
         if not active:
             firing.fused = None
             return
-        neurons = self._neurons([r for r, _ in active], firing.seed)
+        neurons = self._neurons(firing.index, [r for r, _ in active], firing.seed)
         firing.fused = fuse(neurons, [w for _, w in active]).to(self.backbone.device, self.backbone.dtype)
 
-    def _neurons(self, rows: Sequence[int], seed: int) -> list[Tensor]:
+    def _neurons(self, index: RoutingIndex, rows: Sequence[int], seed: int) -> list[Tensor]:
         """B of each row, [L, R, D]; from memory where they were used before."""
-        ids = [self.index.ids[max(r, 0)] for r in rows]
+        ids = [index.ids[max(r, 0)] for r in rows]
         missing = [i for i in ids if i not in self._hot]
         if missing:
             for name, (values, scale) in self.bank.neurons(missing).items():
@@ -186,6 +189,17 @@ class HyperLayer:
         changed: Tensor = output.clone()  # never in place: other hooks may hold the output
         changed[speaking, -1:] += said
         return changed
+
+
+def _allowed(index: RoutingIndex, labels: Sequence[str] | None, without: Sequence[str]) -> np.ndarray | None:
+    """[N] mask of the rows a request may see, or None for all."""
+    if labels is None and not without:
+        return None
+    held, hidden = frozenset(labels or ()), frozenset(without)
+    told = zip(index.document_ids, index.labels, strict=True)
+    return np.array(
+        [doc not in hidden and (labels is None or not own or bool(own & held)) for doc, own in told], dtype=bool
+    )
 
 
 def random_like(neuron: Tensor, seed: int) -> Tensor:

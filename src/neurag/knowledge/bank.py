@@ -1,9 +1,9 @@
 """The bank: a folder that holds the neurons of documents, and all that is known about them.
 
 A bank is `bank.json` (the `Manifest`: which backbone, which shapes) beside a LanceDB table with one row per
-chunk. Writes are transactions: a reader, or whoever comes after a kill -9, sees all of a write or none of it.
-(What the operating system has not written yet when the power fails is beyond this promise.) Writers on one
-machine take turns; readers never wait.
+chunk and the calibration it was made with. Writes are transactions: a reader, or whoever comes after a kill -9,
+sees all of a write or none of it. (What the operating system has not written yet when the power fails is beyond
+this promise.) Writers on one machine take turns; readers never wait.
 
 Not here: how neurons are made (`encoder.py`), how a question chooses among them (`hyper_layer/`), and texts
 as passages (`retrieval.py`). A row's columns are in `rows.py`.

@@ -24,17 +24,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..backbone import Backbone, cache_folder
+from ..backbone import Backbone, cache_folder, processor_format
 from ..config import NeuragError
 from ..hooks import read_input, read_output
 from ..prompts import render
 from .asking import asked_directions
+from .folder import CALIBRATION
 
 KEY_WIDTH = 192
 NEUTRAL_KEYS = 16_384
 WINDOWS = (30, 120, 240)
 FORMAT = "3"
-IN_BANK = "calibration.safetensors"
 TENSORS = ("mean", "whiten", "neutral", "unit_mean", "unit_scale", "asked", "asked_mean")
 
 
@@ -59,6 +59,7 @@ class Calibration:
     asked_mean: Tensor
     """[depth, ffn_width] mean input of every down projection at the end of a question."""
     version: str
+    """Hash of all of the above: two machines that round differently have different versions."""
 
     def project(self, hidden: Tensor) -> Tensor:
         """[T, D] states of the routing layer -> [T, key_width] unit vectors: norm(P w(h))."""
@@ -68,9 +69,9 @@ class Calibration:
         """How well chance matches each query token: mean and deviation of its best similarity over a
         neutral window of 120 tokens, and the growth of that mean with the log of the window's length.
 
-        Shapes: [T, key_width] -> three times [T].
+        Shapes: [T, key_width] -> three times [T], on the CPU, where routing works.
         """
-        similar = (queries.to(self.neutral.dtype) @ self.neutral.T).float()  # [T, n]
+        similar = (queries.to(self.neutral) @ self.neutral.T).float()  # [T, n]
         short, middle, long = (_window_maxima(similar, w) for w in WINDOWS)
         growth = (long.mean(1) - short.mean(1)) / math.log(WINDOWS[2] / WINDOWS[0])
         return middle.mean(1), middle.std(1), growth
@@ -93,7 +94,7 @@ def load_calibration(backbone: Backbone) -> Calibration:
     key = hashlib.sha256(f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{text}{questions}".encode()).hexdigest()[:16]
     path = cache_folder() / "calibration" / f"{key}.safetensors"
     if not path.exists():
-        save_calibration(path, calibrate(backbone, text, questions, key))
+        save_calibration(path, calibrate(backbone, text, questions))
     return read_calibration(path, backbone)
 
 
@@ -101,7 +102,7 @@ def bank_calibration(bank: str | Path, backbone: Backbone) -> Calibration:
     """The calibration a bank was made with. It travels with the bank: the same backbone calibrated on another
     machine, or by another version of this package, differs a little, and the bank's neurons and keys would not fit.
     """
-    path = Path(bank) / IN_BANK
+    path = Path(bank) / CALIBRATION
     return read_calibration(path, backbone) if path.exists() else load_calibration(backbone)
 
 
@@ -112,8 +113,8 @@ def read_calibration(path: Path, backbone: Backbone) -> Calibration:
             tensors = {name: stored.get_tensor(name).float() for name in TENSORS}
             told = stored.metadata()
     except (OSError, SafetensorError) as error:
-        raise NeuragError(f"{path} cannot be read ({error}): restore it from a copy, or delete it") from error
-    tensors["neutral"] = tensors["neutral"].to(backbone.dtype)  # the format the processor multiplies fastest
+        raise NeuragError(f"{path} cannot be read ({error}): restore it from a copy") from error
+    tensors["neutral"] = tensors["neutral"].to("cpu", processor_format())
     return Calibration(layer=int(told["layer"]), version=told["version"], **tensors)
 
 
@@ -122,13 +123,13 @@ def save_calibration(path: Path, made: Calibration) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: getattr(made, name).cpu().contiguous() for name in TENSORS}
     tensors["neutral"] = tensors["neutral"].half()
-    aside = path.with_suffix(f".{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(tensors, aside, metadata={"layer": str(made.layer), "version": made.version})
     aside.replace(path)
 
 
 @torch.no_grad()
-def calibrate(backbone: Backbone, text: str, questions: str, version: str) -> Calibration:
+def calibrate(backbone: Backbone, text: str, questions: str) -> Calibration:
     """Read the neutral text (lines of topic, tab, paragraph) once as documents and once as answers, and the
     neutral questions (lines of wordings of one question, tabs between)."""
     lines = [line.split("\t", 1) for line in text.splitlines() if "\t" in line]
@@ -142,7 +143,11 @@ def calibrate(backbone: Backbone, text: str, questions: str, version: str) -> Ca
     neutral = torch.nn.functional.normalize((states - mean) @ whiten, dim=-1)[:NEUTRAL_KEYS]
     unit_mean, unit_scale = _unit_statistics(backbone, lines[::3])
     asked, asked_mean = asked_directions(backbone, questions.strip().split("\n"), unit_scale)
-    return Calibration(layer, mean, whiten, neutral, unit_mean, unit_scale, asked, asked_mean, version)
+    tensors = (mean, whiten, neutral, unit_mean, unit_scale, asked, asked_mean)
+    digest = hashlib.sha256(str(layer).encode())
+    for tensor in tensors:
+        digest.update(tensor.float().cpu().numpy().tobytes())
+    return Calibration(layer, *tensors, version=digest.hexdigest()[:16])
 
 
 def _document_states(backbone: Backbone, texts: list[str], layer: int) -> Iterator[Tensor]:

@@ -109,9 +109,10 @@ def _trimmed(kind: str, match: re.Match[str], names: Set[str]) -> tuple[int, str
         first, _, rest = answer.partition(" ")
         # a sentence's first word is a name if it has its capital elsewhere too, or another name follows
         if first in OPENERS or (start == 0 and not rest and first not in names):
-            return (start + len(first) + 1, rest) if rest else (start, "")
+            rest = re.sub(r"^(?:(?:of|the|de|von|van|and) )+", "", rest)
+            return (match.end() - len(rest), rest) if rest else (start, "")
     if kind == "phrase":
-        ends = (i for i, word in enumerate(words) if word in STOP or (i and word.endswith(("ed", "ing"))))
+        ends = (i for i, word in enumerate(words) if word in STOP or (i and len(word) > 5 and word.endswith("ed")))
         answer = " ".join(words[: next(ends, len(words))])
     if kind == "ending":
         kept = next((i for i in range(len(words), 0, -1) if words[i - 1] in STOP), 0)

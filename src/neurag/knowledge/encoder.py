@@ -43,7 +43,7 @@ def train_neurons(
     recent: list[float] = []
     optimiser = torch.optim.Adam([neurons], lr=options.learning_rate)
     step, end, rate = 0, options.steps, options.learning_rate
-    fall = rate / end
+    fall = rate / max(1, end)
     while step < end:
         optimiser.param_groups[0]["lr"] = rate
         optimiser.zero_grad()

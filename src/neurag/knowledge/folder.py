@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLE = "rows"
+CALIBRATION = "calibration.safetensors"
+"""The backbone's constants the bank was made with; written and read by calibration.py."""
 _MANIFEST, _LOCK = "bank.json", "bank.lock"
 
 
@@ -87,8 +89,9 @@ def _check_free(path: Path) -> None:
     """Refuse a folder in use; what a killed `create` left behind (an empty table) does not count."""
     if path.exists() and not path.is_dir():
         raise BankError(f"{path} is a file: a bank needs a folder of its own")
-    ours = {f"{TABLE}.lance", f"{_MANIFEST}.new", _LOCK}
-    if path.exists() and (other := sorted({entry.name for entry in path.iterdir()} - ours)):
+    ours = {f"{TABLE}.lance", f"{_MANIFEST}.new", _LOCK, CALIBRATION}
+    held = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    if other := sorted(name for name in held - ours if not name.startswith(f".{CALIBRATION}.")):
         raise BankError(f"{path} is no bank and not empty (it holds {other[0]!r}): choose another folder")
     if any((path / f"{TABLE}.lance" / "data").glob("*")):
         raise BankError(f"{path} holds rows but no {_MANIFEST}: restore that file, or delete the folder")

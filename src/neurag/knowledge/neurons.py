@@ -2,7 +2,7 @@
 
     y = W x + B_i A (x - mu)
 
-A is never trained: half of its rows tell what a question asks for (asking.py), the others are drawn from a seed.
+A is never trained: min(R / 2, ASKED) of its rows tell what a question asks for (asking.py), the others are drawn.
 So A (x - mu) is computed once however many neurons are active, and a fused set of neurons is just the weighted
 sum of their B. Unlike a plain LoRA the input is centred and each unit divided by its usual spread: without that,
 one layer's large units drown the others (own neuron 0.76 -> 0.88 exact, docs/fidelity.md). Not here: training
@@ -23,6 +23,9 @@ from torch import Tensor
 
 from .asking import floored
 from .calibration import Calibration
+
+DRAWING = 2
+"""Number of the way A is made: a bank made in another way is refused, not misread."""
 
 
 def band_layers(depth: int, band: tuple[float, float]) -> tuple[int, ...]:
@@ -45,7 +48,8 @@ class InputSpace:
 
     @classmethod
     def draw(cls, calibration: Calibration, layers: tuple[int, ...], rank: int, scale: float, seed: int) -> InputSpace:
-        """Draw A from a seed. `scale` is the root mean square of A (x - mu) on the neutral text."""
+        """Draw A from a seed. `scale` is the root mean square of A (x - mu) on the neutral text (the
+        asked rows: on the neutral questions)."""
         generator = torch.Generator().manual_seed(seed)
         spread = calibration.unit_scale[list(layers)].cpu()  # [L, F]
         width = spread.shape[1]
@@ -60,7 +64,7 @@ class InputSpace:
             torch.einsum("lrf,lf->lr", random, calibration.unit_mean[list(layers)].cpu()),
         ], 1)  # fmt: skip
         down = torch.cat([asked, random], 1)
-        told = f"{calibration.version} {layers} {rank} {scale} {seed}"
+        told = f"{DRAWING} {calibration.version} {layers} {rank} {scale} {seed}"
         device = calibration.mean.device
         return cls(layers, down.to(device), offset.to(device), hashlib.sha256(told.encode()).hexdigest()[:16])
 

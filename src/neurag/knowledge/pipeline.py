@@ -22,9 +22,10 @@ from ..config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, NeuragError
 from .augmentation import Augmentation
 from .augmentation import augment as write_texts
 from .bank import Bank, Manifest, NeuronRow
-from .calibration import IN_BANK, Calibration, bank_calibration, save_calibration
+from .calibration import Calibration, bank_calibration, save_calibration
 from .documents import Chunk, Document, as_documents, chunk_document
 from .encoder import train_neurons
+from .folder import CALIBRATION
 from .keys import chunk_keys
 from .lessons import lessons
 from .neurons import InputSpace, band_layers, quantise
@@ -93,10 +94,11 @@ def encode(
     start = time.perf_counter()
     backbone = backbone or load_backbone(model)
     read, chunks, skipped = _read(documents, backbone, options)
+    _check(bank, backbone)
     calibration = bank_calibration(bank, backbone)
     space = _space(backbone, calibration, options)
     store = Bank.create(bank, _manifest(backbone, calibration, space, options))
-    if not (kept := Path(bank) / IN_BANK).exists():
+    if not (kept := Path(bank) / CALIBRATION).exists():
         save_calibration(kept, calibration)
     recipe = options.recipe(augment)
     groups = _groups(chunks, options.batch)
@@ -128,9 +130,8 @@ def plan(
     """What `encode` would do with the same arguments; nothing is written."""
     backbone = backbone or load_backbone(model)
     read, chunks, _ = _read(documents, backbone, options)
-    known: dict[str, tuple[str, str]] = {}
-    if (Path(bank) / "bank.json").exists():
-        known = Bank.open(bank, backbone.fingerprint, backbone.tokenizer_fingerprint).known()
+    there = _check(bank, backbone)
+    known = there.known() if there else {}
     recipe = options.recipe(augment)
     missing = [c for g in _groups(chunks, options.batch) for c in _missing(g, known, recipe)]
     tokens = [backbone.count_tokens(c.text) for c in chunks]
@@ -139,6 +140,13 @@ def plan(
     size = sum(neuron + backbone.count_tokens(c.text) * (2 * 192 + 2) for c in missing)
     seconds = len(missing) * SECONDS_PER_CHUNK * _forward_seconds(backbone)
     return Plan(read, len(chunks), sum(tokens), len(missing), size, seconds)
+
+
+def _check(bank: str | Path, backbone: Backbone) -> Bank | None:
+    """The bank that is there already, if one is. Raises BankError when another backbone made it."""
+    if not (Path(bank) / "bank.json").exists():
+        return None
+    return Bank.open(bank, backbone.fingerprint, backbone.tokenizer_fingerprint)
 
 
 def open_space(calibration: Calibration, manifest: Manifest) -> InputSpace:
