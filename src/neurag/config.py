@@ -55,7 +55,7 @@ class EncodeOptions:
     """End a batch early once its mean loss a token stays below this (nats), so that easy documents cost less."""
     cool_steps: int = 8
     """Steps in which the learning rate then falls to zero."""
-    learning_rate: float = 0.1
+    learning_rate: float = 0.07
     """Adam's rate, falling linearly to zero."""
     input_scale: float = 0.8
     """Root mean square of A(x - mean) on the calibration texts."""
