@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -70,7 +70,8 @@ class HyperLayer:
         bank: Bank,
         options: RouteOptions,
     ) -> None:
-        self.backbone, self.space, self.bank, self.options = backbone, space, bank, options
+        self.backbone, self.bank, self.options = backbone, bank, options
+        self.space = replace(space, down=space.down.to(backbone.dtype), offset=space.offset.to(backbone.dtype))
         self.router = Router(calibration, options)
         self._index: RoutingIndex | None = None
         self._version = -1
@@ -184,10 +185,12 @@ class HyperLayer:
         speaking = [row for row, firing in enumerate(firings) if firing.fused is not None]
         if not speaking:
             return None
+        # picking rows by a list costs more than the product: all of them are a slice
+        rows = slice(None) if len(speaking) == len(firings) else speaking
         fused = torch.stack([firings[row].fused[place] for row in speaking])  # type: ignore[index]
-        said = self.space.read(place, units[speaking, -1:]) @ fused  # [B, 1, R] @ [B, R, D]
+        said = self.space.read(place, units[rows, -1:]) @ fused  # [B, 1, R] @ [B, R, D]
         changed: Tensor = output.clone()  # never in place: other hooks may hold the output
-        changed[speaking, -1:] += said
+        changed[rows, -1:] += said
         return changed
 
 
