@@ -22,6 +22,9 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 BATCH = 8
 """Questions that `Model.answers` answers side by side."""
 
+RANDOM = "*random*"
+"""A document id in `AnswerOptions.force` that stands for a random neuron of the usual norm: a control."""
+
 
 class NeuragError(Exception):
     """A failure the user can act on. The message is one line: what is wrong, where, what to do."""

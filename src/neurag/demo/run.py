@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from ..answer import Answer
-from ..config import BATCH, DEFAULT_MODEL, AnswerOptions, NeuragError
+from ..config import BATCH, DEFAULT_MODEL, RANDOM, AnswerOptions, NeuragError
 from ..evaluation.metrics import match
 from .corpus import Question, load_documents, load_questions
 from .figures import CLOSED, NEURAG, RAG, DemoResult, Trial, closing, kinds, routing, score
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 STREAMED = ("first-loan", "hanne-bird", "valve-leader", "tour-start")
 LONGEST = 32
 """Tokens an answer may have, the same for every system. At 16 the answers of RAG, which come in sentences, are cut."""
-RANDOM = "*random*"
-"""A document id that `Model` takes for a random neuron of the same norm."""
 
 
 @dataclass(frozen=True)

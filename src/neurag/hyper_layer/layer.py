@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..backbone import Backbone, processor_format
-from ..config import RouteOptions
+from ..config import RANDOM, RouteOptions
 from ..hooks import on_each, read_output
 from ..knowledge.bank import Bank
 from ..knowledge.calibration import Calibration
@@ -34,8 +34,6 @@ from .fusion import fuse
 from .routing import Routed, Router, RoutingIndex
 
 HOT_NEURONS = 256
-RANDOM = "*random*"
-"""A forced document id that stands for a random neuron of the usual norm."""
 
 
 @dataclass

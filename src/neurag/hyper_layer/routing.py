@@ -192,14 +192,14 @@ def _newest(chosen: list[int], shares: Tensor, timestamps: list[str]) -> list[in
     Two rows compete when what they match in common is nearly all that either matches. Rows without a
     timestamp do not compete. ISO 8601 sorts as text.
     """
-    dated = sorted((c for c, t in zip(chosen, timestamps, strict=True) if t), reverse=True,
-                   key=lambda c: timestamps[chosen.index(c)])  # fmt: skip
+    dates = {c: t for c, t in zip(chosen, timestamps, strict=True) if t}
+    dated = sorted(dates, key=lambda c: dates[c], reverse=True)
     dropped: set[int] = set()
     for place, newer in enumerate(dated):
         for older in dated[place + 1 :]:
             common = torch.minimum(shares[:, newer], shares[:, older]).sum()
             either = torch.maximum(shares[:, newer].sum(), shares[:, older].sum())
-            same_day = timestamps[chosen.index(newer)] == timestamps[chosen.index(older)]
+            same_day = dates[newer] == dates[older]
             if newer not in dropped and not same_day and float(common) >= COMPETING * float(either):
                 dropped.add(older)
     return [c for c in chosen if c not in dropped]

@@ -73,11 +73,17 @@ def _last_units(backbone: Backbone, questions: Sequence[str]) -> Tensor:
     out = torch.zeros(len(prompts), backbone.depth, backbone.ffn_width)
     for length in sorted({len(prompt) for prompt in prompts}):  # equal lengths need no padding
         rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
-        seen: list[Tensor] = []
-        with ExitStack() as stack:
-            for layer in range(backbone.depth):
-                stack.enter_context(read_input(backbone.down_projection(layer), seen.append))
-            ids = torch.tensor([prompts[row] for row in rows], device=backbone.device)
-            backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        seen = read_units(backbone, torch.tensor([prompts[row] for row in rows], device=backbone.device))
         out[rows] = torch.stack([x[:, -1].float() for x in seen], 1).cpu()
     return out
+
+
+@torch.no_grad()
+def read_units(backbone: Backbone, ids: Tensor) -> list[Tensor]:
+    """The units of every layer, [B, T, F] each: the inputs of its down projection. `ids` is [B, T], unpadded."""
+    seen: list[Tensor] = []
+    with ExitStack() as stack:
+        for layer in range(backbone.depth):
+            stack.enter_context(read_input(backbone.down_projection(layer), seen.append))
+        backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+    return seen

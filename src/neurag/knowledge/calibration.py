@@ -14,7 +14,6 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +27,7 @@ from ..backbone import Backbone, cache_folder, processor_format
 from ..config import NeuragError
 from ..hooks import read_input, read_output
 from ..prompts import render
-from .asking import asked_directions
+from .asking import asked_directions, read_units
 from .folder import CALIBRATION
 
 KEY_WIDTH = 192
@@ -197,12 +196,7 @@ def _unit_statistics(backbone: Backbone, lines: list[list[str]]) -> tuple[Tensor
         prompt = render(backbone, f"Tell me about {topic}.").ids
         answer = backbone.tokenizer(body, add_special_tokens=False).input_ids[:24]
         ids = torch.tensor([[*prompt, *answer]], device=backbone.device)
-        seen: list[Tensor] = []
-        with ExitStack() as stack:
-            for at in range(backbone.depth):
-                stack.enter_context(read_input(backbone.down_projection(at), seen.append))
-            backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-        units = torch.stack([x[0, len(prompt) - 1 :] for x in seen]).float()  # [depth, T, F]
+        units = torch.stack([x[0, len(prompt) - 1 :] for x in read_units(backbone, ids)]).float()  # [depth, T, F]
         total += units.sum(1)
         square += (units**2).sum(1)
         count += units.shape[1]
