@@ -26,7 +26,7 @@ from neurag.config import AnswerOptions, EncodeOptions, Mode
 from neurag.knowledge.bank import Bank, Manifest, NeuronRow
 from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk, Document, chunk_document
-from neurag.knowledge.keys import chunk_keys
+from neurag.knowledge.keys import chunk_keys, keys_version
 from neurag.knowledge.neurons import InputSpace, band_layers
 from neurag.model import Model
 
@@ -58,7 +58,7 @@ def manifest_of(backbone: Backbone, calibration: Calibration, options: EncodeOpt
     width = calibration.whiten.shape[1]
     told = Manifest(
         backbone.fingerprint, backbone.tokenizer_fingerprint, backbone.name, options.rank, layers,
-        backbone.width, width, calibration.version, space.version,
+        backbone.width, width, keys_version(calibration), space.version,
     )  # fmt: skip
     return told, space
 

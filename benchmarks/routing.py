@@ -42,7 +42,7 @@ from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
 from neurag.knowledge.calibration import Calibration, load_calibration, routing_states
 from neurag.knowledge.documents import Chunk, Document, chunk_document
-from neurag.knowledge.keys import chunk_keys
+from neurag.knowledge.keys import chunk_keys, keys_version
 from neurag.knowledge.retrieval import Passages
 from neurag.prompts import question_prompt
 
@@ -61,7 +61,7 @@ def chunks_of(backbone: Backbone, rows: Rows) -> list[Chunk]:
 
 def keys_of(backbone: Backbone, calibration: Calibration, stem: str, chunks: Sequence[Chunk]) -> IndexBatch:
     """The chunks' keys, computed once and then read from the cache."""
-    told = calibration.version + "".join(c.content_hash for c in chunks)
+    told = keys_version(calibration) + "".join(c.content_hash for c in chunks)
     key = hashlib.sha256(told.encode()).hexdigest()[:16]
     path = cache_folder() / "benchmarks" / f"keys-{stem}-{key}.npz"
     if not path.exists():

@@ -24,6 +24,8 @@ class Prompt:
 
     ids: tuple[int, ...]
     span: tuple[int, int]
+    offsets: tuple[tuple[int, int], ...] = ()
+    """Where each token of the span stands in the user's own text, in characters."""
 
     @property
     def span_from_end(self) -> tuple[int, int]:
@@ -43,7 +45,8 @@ def render(backbone: Backbone, user: str, own: str | None = None, system: str | 
     encoded = backbone.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     inside = [i for i, (a, b) in enumerate(encoded.offset_mapping) if b > start and a < start + len(own)]
     span = (inside[0], inside[-1] + 1) if inside else (0, 0)
-    return Prompt(tuple(encoded.input_ids), span)
+    offsets = ((max(0, a - start), b - start) for a, b in encoded.offset_mapping[slice(*span)])
+    return Prompt(tuple(encoded.input_ids), span, tuple(offsets))
 
 
 def question_prompt(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 Rule = Callable[[Sequence[float]], tuple[float, ...]]
@@ -40,4 +39,7 @@ RULES: Mapping[str, Rule] = {"unit_scale": unit_scale, "sum": plain_sum, "mean":
 
 def fuse(neurons: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """sum_i a_i B_i: K tensors [L, R, D] -> [L, R, D]."""
-    return torch.stack([w * n for w, n in zip(weights, neurons, strict=True)]).sum(0)
+    total = weights[0] * neurons[0]
+    for weight, neuron in zip(weights[1:], neurons[1:], strict=True):
+        total = total.add_(neuron, alpha=weight)
+    return total

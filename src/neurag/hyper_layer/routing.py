@@ -8,7 +8,8 @@ With m_it the best similarity of t among neuron i's keys, chance is taken off fi
 
 so S_i in 0..1 is the share of the question's information that document i matches, whatever else is in the
 bank. The top k are taken one by one, each scored partly on what the ones before it left unmatched: a second
-document is worth having for what the first does not say. Not here: what the chosen neurons do (layer.py).
+document is worth having for what the first does not say. Not here: which rows of a large bank are scored at all
+(coarse.py), and what the chosen neurons do (layer.py).
 
     >>> router.route(index, question_states(backbone, calibration, "Who ...?"))    # doctest: +SKIP
 """
@@ -28,14 +29,12 @@ from ..hooks import read_output
 from ..knowledge.bank import IndexBatch
 from ..knowledge.calibration import Calibration, run_layers
 from ..prompts import question_prompt
+from .coarse import CoarseKeys
 
 MARGIN = 0.5
 """c, in deviations: matches nearer to chance than this say nothing."""
-COARSE_KEYS = 128
-COARSE_WIDTH = 32
-COARSE_TOKENS = 12
-"""Query tokens that the coarse pass looks at, those that can tell most. With 32 keys of 64 axes it lost 6 points of
-recall@5 on SQuAD; with these, at twice the bytes, none (docs/fidelity.md)."""
+PARTIAL = 2
+"""Power of the matched part of a token in what a chosen document covers (docs/fidelity.md)."""
 COMPETING = 0.9
 """Share of the better match that two rows must have in common to be two versions of the same thing."""
 REFERENCE_LENGTH = 120.0
@@ -54,8 +53,7 @@ class RoutingIndex:
     """[N + 1] first key of each row."""
     keys: Tensor
     """[sum n_i, key_width] in the format of the products."""
-    coarse: Tensor
-    """[COARSE_KEYS, N, COARSE_WIDTH] the leading axes of the most salient keys."""
+    coarse: CoarseKeys
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,7 +113,7 @@ class Router:
         width = self.calibration.whiten.shape[1]
         joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=dtype)
         return RoutingIndex(
-            ids, documents, labels, timestamps, starts.astype(np.int64), joined, _coarse(joined, starts, dtype)
+            ids, documents, labels, timestamps, starts.astype(np.int64), joined, CoarseKeys.of(joined, starts)
         )
 
     @torch.no_grad()
@@ -138,24 +136,13 @@ class Router:
         if importance is not None:
             query.best = query.best * importance
         if len(rows) > self.options.exact_below:
-            rows = self._candidates(index, query, rows)
+            rows = index.coarse.candidates(query.states, query.best, rows, self.options.candidates)
         matched = self._exact(index, query, rows)  # r: [T, M]
         if importance is not None:
             matched = matched * importance[:, None]
-        return self._choose(index, rows, matched / query.best.sum().clamp(min=1e-6))
-
-    def _candidates(self, index: RoutingIndex, query: Query, rows: np.ndarray) -> np.ndarray:
-        """The rows that score best on their few most salient keys in the leading axes."""
-        wanted = torch.from_numpy(rows)
-        coarse = index.coarse if len(rows) == len(index) else index.coarse[:, wanted]
-        telling = query.best.topk(min(COARSE_TOKENS, len(query.best))).indices
-        leading = torch.nn.functional.normalize(query.states[telling, :COARSE_WIDTH], dim=-1).to(coarse.dtype)
-        # weighting the tokens by r* here stands in for the chance correction
-        best = _maximum((coarse.reshape(-1, coarse.shape[-1]) @ leading.T).reshape(*coarse.shape[:2], -1))
-        scores = best.float().clamp(min=0) ** 2 @ query.best[telling]
-        count = min(self.options.candidates, len(rows))
-        best_rows: np.ndarray = rows[scores.topk(count).indices.sort().values.numpy()]
-        return best_rows
+        whole = query.best.clamp(min=1e-6)
+        parts = (matched / whole[:, None]).clamp(max=1)
+        return self._choose(index, rows, (matched / whole.sum()).numpy(), parts.numpy())
 
     def _exact(self, index: RoutingIndex, query: Query, rows: np.ndarray) -> Tensor:
         """r for every query token and every row in `rows`: [T, M]."""
@@ -168,25 +155,28 @@ class Router:
         best = np.maximum.reduceat(similar, offsets, axis=1)
         return query.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float().clamp(min=1))
 
-    def _choose(self, index: RoutingIndex, rows: np.ndarray, shares: Tensor) -> Routed:
-        """Greedy choice with coverage. `shares` [T, M]: r / sum r*; S is its sum over tokens."""
-        scores, covered = shares.sum(0), torch.zeros(len(shares))
+    def _choose(self, index: RoutingIndex, rows: np.ndarray, shares: np.ndarray, matched: np.ndarray) -> Routed:
+        """Greedy choice with coverage. `shares` [T, M]: r / sum r*, so that S is its sum over tokens; `matched`
+        [T, M]: r / r*, how much of a token's own exact match was found. A token matched in part is hardly
+        covered: "Hugo Rodriguez" is still wanted when a document about another Rodriguez has been chosen.
+        """
+        scores = shares.sum(0)
+        covered = np.zeros(len(shares), np.float32)
         chosen: list[int] = []
         for _ in range(min(self.options.top_k, len(rows))):
-            fresh = (shares - covered[:, None]).clamp(min=0).sum(0)
+            fresh = np.maximum(shares - covered[:, None], 0).sum(0)
             value = (1 - self.options.coverage) * scores + self.options.coverage * fresh
             value[chosen] = -1.0
             chosen.append(int(value.argmax()))
-            covered = torch.maximum(covered, shares[:, chosen[-1]])
+            covered = np.maximum(covered, shares[:, chosen[-1]] * matched[:, chosen[-1]] ** PARTIAL)
         if self.options.conflict == "newest":
             chosen = _newest(chosen, shares, [index.timestamps[rows[c]] for c in chosen])
         own = scores[chosen]
-        top = torch.maximum(own.max(), torch.tensor(self.options.null))
-        weights = torch.exp((own - top) / self.options.temperature)
+        weights = np.exp((own - max(own.max(), self.options.null)) / self.options.temperature)
         return Routed(tuple(int(rows[c]) for c in chosen), tuple(own.tolist()), tuple(weights.tolist()))
 
 
-def _newest(chosen: list[int], shares: Tensor, timestamps: list[str]) -> list[int]:
+def _newest(chosen: list[int], shares: np.ndarray, timestamps: list[str]) -> list[int]:
     """Of rows that match the same words equally well, keep those with the latest timestamp.
 
     Two rows compete when what they match in common is nearly all that either matches. Rows without a
@@ -197,30 +187,12 @@ def _newest(chosen: list[int], shares: Tensor, timestamps: list[str]) -> list[in
     dropped: set[int] = set()
     for place, newer in enumerate(dated):
         for older in dated[place + 1 :]:
-            common = torch.minimum(shares[:, newer], shares[:, older]).sum()
-            either = torch.maximum(shares[:, newer].sum(), shares[:, older].sum())
+            common = np.minimum(shares[:, newer], shares[:, older]).sum()
+            either = max(shares[:, newer].sum(), shares[:, older].sum())
             same_day = dates[newer] == dates[older]
-            if newer not in dropped and not same_day and float(common) >= COMPETING * float(either):
+            if newer not in dropped and not same_day and common >= COMPETING * either:
                 dropped.add(older)
     return [c for c in chosen if c not in dropped]
-
-
-def _coarse(keys: Tensor, starts: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """[COARSE_KEYS, N, width]: keys are stored most salient first, so these are the first few of each row."""
-    width = min(COARSE_WIDTH, keys.shape[1])
-    made = torch.zeros(COARSE_KEYS, len(starts) - 1, width, dtype=dtype)
-    for row in range(len(starts) - 1):
-        first = keys[starts[row] : min(starts[row] + COARSE_KEYS, starts[row + 1]), :width].float()
-        made[: len(first), row] = torch.nn.functional.normalize(first, dim=-1).to(dtype)
-    return made
-
-
-def _maximum(values: Tensor) -> Tensor:
-    """Maximum over the first axis, halving it: ten times as fast as `amax` on a CPU."""
-    while len(values) > 1:
-        half = (len(values) + 1) // 2
-        values = torch.maximum(values[:half], values[-half:])
-    return values[0]
 
 
 @torch.no_grad()

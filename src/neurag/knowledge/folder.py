@@ -48,7 +48,7 @@ class Manifest:
     layers: tuple[int, ...]  # numbers of the band's layers, L of them
     width: int  # D, output width of a neuron
     key_width: int  # numbers in one key
-    keys_version: str  # version of the routing calibration
+    keys_version: str  # keys.keys_version
     input_version: str  # version of the shared A: seed, scale, calibration
     input_scale: float = 0.8  # what the shared A is drawn with, so that it can be drawn again
     seed: int = 0

@@ -26,7 +26,7 @@ from .calibration import Calibration, bank_calibration, save_calibration
 from .documents import Chunk, Document, as_documents, chunk_document
 from .encoder import train_neurons
 from .folder import CALIBRATION
-from .keys import chunk_keys
+from .keys import chunk_keys, keys_version
 from .lessons import lessons
 from .neurons import InputSpace, band_layers, quantise
 from .readers import Skipped
@@ -35,6 +35,8 @@ Input = str | Mapping[str, object] | Document | Skipped
 SECONDS_PER_CHUNK = 25.0
 """Cost of one chunk, in forward passes over 128 tokens: 16 and 31 in two encodes of the demo's 36 chunks, the second
 with all caches empty on a busy machine."""
+KEYS_PER_TOKEN = 1.3
+"""Words with capitals have keys for both readings: 1.32 and 1.37 on Wikipedia passages."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def plan(
     tokens = [backbone.count_tokens(c.text) for c in chunks]
     layers = len(band_layers(backbone.depth, options.band))
     neuron = layers * options.rank * (backbone.width + 4)
-    size = sum(neuron + backbone.count_tokens(c.text) * (2 * 192 + 2) for c in missing)
+    size = sum(neuron + int(backbone.count_tokens(c.text) * KEYS_PER_TOKEN) * (2 * 192 + 2) for c in missing)
     seconds = len(missing) * SECONDS_PER_CHUNK * _forward_seconds(backbone)
     return Plan(read, len(chunks), sum(tokens), len(missing), size, seconds)
 
@@ -154,7 +156,7 @@ def open_space(calibration: Calibration, manifest: Manifest) -> InputSpace:
     """The shared A of a bank, drawn again from what its manifest says. Raises NeuragError if it differs."""
     scale, seed = manifest.input_scale, manifest.seed
     space = InputSpace.draw(calibration, manifest.layers, manifest.rank, scale, seed)
-    if space.version != manifest.input_version or calibration.version != manifest.keys_version:
+    if space.version != manifest.input_version or keys_version(calibration) != manifest.keys_version:
         raise NeuragError(
             "the bank was made with another calibration of this backbone (an older neurag?): encode it again "
             f"(version {manifest.input_version}, here {space.version})"
@@ -199,7 +201,7 @@ def _manifest(backbone: Backbone, calibration: Calibration, space: InputSpace, o
         layers=space.layers,
         width=backbone.width,
         key_width=calibration.whiten.shape[1],
-        keys_version=calibration.version,
+        keys_version=keys_version(calibration),
         input_version=space.version,
         input_scale=options.input_scale,
         seed=options.seed,

@@ -48,7 +48,7 @@ class NeuronRow:
     content_hash: str
     recipe: str
     keys: Array  # float16 [n, key_width], L2-normalised
-    positions: Array  # uint16 [n], token position of each key in "title, newline, text"
+    positions: Array  # uint16 [n], token position of each key (keys.py)
     neuron: Array  # int8 [L * R * D]
     scale: Array  # float32 [L * R], one for each row of B
     pairs: int = 0  # training texts it was made from
