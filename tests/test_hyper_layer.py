@@ -187,6 +187,27 @@ def test_a_second_document_is_chosen_for_what_the_first_leaves_unmatched(tiny_ca
     assert order(0.0) == (0, 1)
 
 
+def test_a_word_the_first_document_matches_in_part_is_still_looked_for(tiny_calibration, monkeypatch):
+    from neurag.hyper_layer import routing
+
+    width = tiny_calibration.whiten.shape[1]
+    q, noise = unit(4, width), unit(3, 6, width, seed=1)
+    near = 0.8 * q[3:] + 0.6 * noise[0][:1]  # another name that looks like the fourth word
+    rows = [
+        np.concatenate([q[:3], near / np.linalg.norm(near), noise[0]]),
+        np.concatenate([q[:2], noise[1]]),
+        np.concatenate([q[3:], noise[2]]),
+    ]
+
+    def order():
+        router = Router(tiny_calibration, RouteOptions(top_k=2, coverage=0.8))
+        return router.route(router.build([batch(rows)]), torch.tensor(q, dtype=torch.float32)).rows
+
+    assert order() == (0, 2)
+    monkeypatch.setattr(routing, "PARTIAL", 0)
+    assert order() == (0, 1)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000))
 def test_scores_do_not_depend_on_the_other_documents(tiny_calibration, seed):

@@ -90,7 +90,7 @@ class RouteOptions:
     """tau of the attention, in units of the score: smaller is more peaked."""
     null: float = 0.15
     """S_0: neurons below this score fade, and the plain backbone speaks. Scores are in 0..1."""
-    coverage: float = 0.4
+    coverage: float = 0.5
     """Share of the score that counts only question tokens no better neuron has matched already."""
     conflict: Literal["newest", "all"] = "newest"
     """Of documents that match the same words of a question equally well, let the newest speak, or all."""
@@ -102,7 +102,7 @@ class RouteOptions:
     """How much better a new leader must score before rerouting switches to it."""
     exact_below: int = 512
     """Up to this many rows every neuron is scored exactly; beyond, a coarse pass picks candidates."""
-    candidates: int = 128
+    candidates: int = 64
     """Rows that the coarse pass hands to exact scoring."""
 
 
