@@ -188,7 +188,7 @@ def test_a_second_document_is_chosen_for_what_the_first_leaves_unmatched(tiny_ca
 
 
 def test_a_word_the_first_document_matches_in_part_is_still_looked_for(tiny_calibration, monkeypatch):
-    from neurag.hyper_layer import routing
+    from neurag.knowledge import chance
 
     width = tiny_calibration.whiten.shape[1]
     q, noise = unit(4, width), unit(3, 6, width, seed=1)
@@ -204,7 +204,7 @@ def test_a_word_the_first_document_matches_in_part_is_still_looked_for(tiny_cali
         return router.route(router.build([batch(rows)]), torch.tensor(q, dtype=torch.float32)).rows
 
     assert order() == (0, 2)
-    monkeypatch.setattr(routing, "PARTIAL", 0)
+    monkeypatch.setattr(chance, "PARTIAL", 0)
     assert order() == (0, 1)
 
 

@@ -90,7 +90,7 @@ class RouteOptions:
     """tau of the attention, in units of the score: smaller is more peaked."""
     null: float = 0.15
     """S_0: neurons below this score fade, and the plain backbone speaks. Scores are in 0..1."""
-    coverage: float = 0.5
+    coverage: float = 0.6
     """Share of the score that counts only question tokens no better neuron has matched already."""
     conflict: Literal["newest", "all"] = "newest"
     """Of documents that match the same words of a question equally well, let the newest speak, or all."""

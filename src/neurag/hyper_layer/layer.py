@@ -184,10 +184,14 @@ class HyperLayer:
         speaking = next((firing.fused for firing in firings if firing.fused is not None), None)
         if speaking is None:
             return None
-        silent = torch.zeros_like(speaking[place])
-        fused = torch.stack([silent if f.fused is None else f.fused[place] for f in firings])  # [B, R, D]
+        read = self.space.read(place, units[:, -1:].float())  # [B, 1, R]
+        if len(firings) == 1:
+            said = read @ speaking[place]
+        else:
+            silent = torch.zeros_like(speaking[place])
+            said = read @ torch.stack([silent if f.fused is None else f.fused[place] for f in firings])
         changed: Tensor = output.clone()  # never in place: other hooks may hold the output
-        changed[:, -1:] += self.space.read(place, units[:, -1:].float()) @ fused  # [B, 1, R] @ [B, R, D]
+        changed[:, -1:].add_(said)
         return changed
 
 

@@ -28,17 +28,12 @@ from ..config import RouteOptions
 from ..hooks import read_output
 from ..knowledge.bank import IndexBatch
 from ..knowledge.calibration import Calibration, run_layers
+from ..knowledge.chance import Yardstick
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
 
-MARGIN = 0.5
-"""c, in deviations: matches nearer to chance than this say nothing."""
-PARTIAL = 2
-"""Power of the matched part of a token in what a chosen document covers (docs/fidelity.md)."""
 COMPETING = 0.9
 """Share of the better match that two rows must have in common to be two versions of the same thing."""
-REFERENCE_LENGTH = 120.0
-"""Window length at which chance is measured (calibration.WINDOWS)."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +68,6 @@ class Routed:
         return not self.weights or max(self.weights) < 1.0
 
 
-class Query:
-    """The question's tokens with their yardsticks; kept so that generated tokens can join."""
-
-    def __init__(self, calibration: Calibration, states: Tensor) -> None:
-        self.states = states  # [T, key_width]
-        self.base, self.deviation, self.growth = calibration.surprise(states)
-        self.best = ((1 - self.base) / self.deviation - MARGIN).clamp(min=0)  # r* [T]
-
-    def surprise(self, similar: Tensor, lengths: Tensor) -> Tensor:
-        """r: [T, N] best similarities in rows of the given lengths -> [T, N]."""
-        chance = self.base[:, None] + self.growth[:, None] * torch.log(lengths / REFERENCE_LENGTH)[None]
-        return ((similar - chance) / self.deviation[:, None] - MARGIN).clamp(min=0)
-
-
 class Router:
     """Scores a bank's rows for a question and picks the active ones."""
 
@@ -113,7 +94,13 @@ class Router:
         width = self.calibration.whiten.shape[1]
         joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=dtype)
         return RoutingIndex(
-            ids, documents, labels, timestamps, starts.astype(np.int64), joined, CoarseKeys.of(joined, starts)
+            ids,
+            documents,
+            labels,
+            timestamps,
+            starts.astype(np.int64),
+            joined,
+            CoarseKeys.of(joined, starts),
         )
 
     @torch.no_grad()
@@ -132,43 +119,38 @@ class Router:
         rows = np.arange(len(index)) if allowed is None else np.flatnonzero(allowed)
         if not len(rows) or not len(states):
             return Routed((), (), ())
-        query = Query(self.calibration, states.float().cpu())
-        if importance is not None:
-            query.best = query.best * importance
+        states = states.float().cpu()
+        yardstick = self.calibration.yardstick(states)
+        best, weights = yardstick.best, torch.ones(len(states)) if importance is None else importance
         if len(rows) > self.options.exact_below:
-            rows = index.coarse.candidates(query.states, query.best, rows, self.options.candidates)
-        matched = self._exact(index, query, rows)  # r: [T, M]
-        if importance is not None:
-            matched = matched * importance[:, None]
-        whole = query.best.clamp(min=1e-6)
-        parts = (matched / whole[:, None]).clamp(max=1)
-        return self._choose(index, rows, (matched / whole.sum()).numpy(), parts.numpy())
+            rows = index.coarse.candidates(states, best * weights, rows, self.options.candidates)
+        matched = self._exact(index, states, yardstick, rows)  # r: [T, M]
+        weights = weights / (weights @ best).clamp(min=1e-6)
+        shares, covers = matched * weights[:, None], yardstick.covered(matched) * weights[:, None]
+        return self._choose(index, rows, shares.numpy(), covers.numpy())
 
-    def _exact(self, index: RoutingIndex, query: Query, rows: np.ndarray) -> Tensor:
+    def _exact(self, index: RoutingIndex, states: Tensor, yardstick: Yardstick, rows: np.ndarray) -> Tensor:
         """r for every query token and every row in `rows`: [T, M]."""
         lengths = index.starts[rows + 1] - index.starts[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         keys = index.keys
         if len(rows) < len(index):  # whole rows are copied faster than single keys are gathered
             keys = torch.cat([keys[a:b] for a, b in zip(index.starts[rows], index.starts[rows + 1], strict=True)])
-        similar = (query.states.to(keys.dtype) @ keys.T).float().numpy()
+        similar = (states.to(keys.dtype) @ keys.T).float().numpy()
         best = np.maximum.reduceat(similar, offsets, axis=1)
-        return query.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float().clamp(min=1))
+        return yardstick.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float())
 
-    def _choose(self, index: RoutingIndex, rows: np.ndarray, shares: np.ndarray, matched: np.ndarray) -> Routed:
-        """Greedy choice with coverage. `shares` [T, M]: r / sum r*, so that S is its sum over tokens; `matched`
-        [T, M]: r / r*, how much of a token's own exact match was found. A token matched in part is hardly
-        covered: "Hugo Rodriguez" is still wanted when a document about another Rodriguez has been chosen.
-        """
-        scores = shares.sum(0)
-        covered = np.zeros(len(shares), np.float32)
+    def _choose(self, index: RoutingIndex, rows: np.ndarray, shares: np.ndarray, covers: np.ndarray) -> Routed:
+        """Greedy choice with coverage. `shares` [T, M]: r / sum r*, so that S is its sum over tokens; `covers`
+        [T, M]: how much of that counts as said when the row has been chosen. In numpy: many small steps."""
+        scores, covered = shares.sum(0), np.zeros(len(shares), np.float32)
         chosen: list[int] = []
         for _ in range(min(self.options.top_k, len(rows))):
             fresh = np.maximum(shares - covered[:, None], 0).sum(0)
             value = (1 - self.options.coverage) * scores + self.options.coverage * fresh
             value[chosen] = -1.0
             chosen.append(int(value.argmax()))
-            covered = np.maximum(covered, shares[:, chosen[-1]] * matched[:, chosen[-1]] ** PARTIAL)
+            covered = np.maximum(covered, covers[:, chosen[-1]])
         if self.options.conflict == "newest":
             chosen = _newest(chosen, shares, [index.timestamps[rows[c]] for c in chosen])
         own = scores[chosen]

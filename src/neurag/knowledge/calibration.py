@@ -11,7 +11,6 @@ and training (encoder.py).
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ from ..config import NeuragError
 from ..hooks import read_input, read_output
 from ..prompts import render
 from .asking import asked_directions, read_units
+from .chance import Yardstick
 from .folder import CALIBRATION
 
 KEY_WIDTH = 192
 NEUTRAL_KEYS = 16_384
-WINDOWS = (30, 120, 240)
-"""Tokens; the longer ones are multiples of the first."""
 FORMAT = "3"
 TENSORS = ("mean", "whiten", "neutral", "unit_mean", "unit_scale", "asked", "asked_mean")
 
@@ -65,31 +63,14 @@ class Calibration:
         """[T, D] states of the routing layer -> [T, key_width] unit vectors: norm(P w(h))."""
         return torch.nn.functional.normalize((hidden.float() - self.mean) @ self.whiten, dim=-1)
 
-    def surprise(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """How well chance matches each query token, [T, key_width] -> three times [T] as in `chance`, on the CPU,
-        where routing works."""
-        return chance(queries, self.neutral)
+    def yardstick(self, queries: Tensor) -> Yardstick:
+        """What chance reaches for each of the queries [T, key_width]."""
+        return Yardstick.of(queries, self.neutral)
 
     def salience(self, queries: Tensor) -> Tensor:
         """g: how surprising an exact match of each token would be, in deviations. [T, key_width] -> [T]."""
-        mean, deviation, _ = self.surprise(queries)
-        return (1 - mean) / deviation
-
-
-def chance(queries: Tensor, neutral: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and deviation of each query token's best similarity over a neutral window of 120 tokens, and the
-    growth of that mean with the log of the window's length. `queries` [T, width], `neutral` [n, width] -> [T] each."""
-    similar = neutral @ queries.to(neutral).T  # [n, T]
-    short = _window_maxima(similar, WINDOWS[0])
-    middle, long = (_window_maxima(short, w // WINDOWS[0]).float() for w in WINDOWS[1:])
-    growth = (long.mean(0) - short.float().mean(0)) / math.log(WINDOWS[2] / WINDOWS[0])
-    return middle.mean(0), middle.std(0), growth
-
-
-def _window_maxima(similar: Tensor, window: int) -> Tensor:
-    """[n, T] -> [n // window, T]."""
-    whole = len(similar) // window * window
-    return similar[:whole].reshape(-1, window, similar.shape[1]).amax(1)
+        told = self.yardstick(queries)
+        return (1 - told.base) / told.deviation
 
 
 def load_calibration(backbone: Backbone) -> Calibration:
