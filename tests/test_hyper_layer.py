@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from neurag.config import AnswerOptions, EncodeOptions, RouteOptions, UsageError
 from neurag.hooks import read_input
+from neurag.hyper_layer.coarse import KEYS, CoarseKeys, _maximum
 from neurag.hyper_layer.fusion import RULES, fuse
 from neurag.hyper_layer.layer import random_like
 from neurag.hyper_layer.routing import Routed, Router
@@ -227,6 +228,28 @@ def test_the_coarse_pass_keeps_an_exact_match_among_many_rows(tiny_calibration):
     index = router.build([batch(rows)])
     found = [router.route(index, torch.tensor(rows[i][:4], dtype=torch.float32)).rows[0] for i in range(0, 400, 37)]
     assert found == list(range(0, 400, 37))
+
+
+def test_the_coarse_pass_keeps_places_for_what_the_best_row_leaves_unmatched():
+    width = 48
+    q = unit(6, width)
+    crowd = [np.concatenate([q[:4], unit(16, width, seed=100 + i)]) for i in range(60)]
+    rows = [*crowd, np.concatenate([q[5:], unit(19, width, seed=7)])]
+    keys = torch.tensor(np.concatenate(rows), dtype=torch.float32)
+    coarse = CoarseKeys.of(keys, np.arange(len(rows) + 1) * 20)
+    states, telling = torch.tensor(q, dtype=torch.float32), torch.ones(6)
+    assert 60 in coarse.candidates(states, telling, np.arange(61), 8)
+    assert 60 not in coarse.candidates(states, telling, np.arange(60), 8)  # only what may be seen
+    assert list(coarse.candidates(states, telling, np.array([3, 60]), 8)) == [3, 60]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_the_halved_maximum_is_the_maximum_from_zero_up(seed, dtype):
+    values = torch.randn(KEYS, 7, 3, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    values[:, 0] = -values[:, 0].abs()
+    expected = values.amax(0).clamp(min=0)
+    assert torch.equal(_maximum(values).clamp(min=0), expected)
 
 
 def test_weights_are_one_for_a_clear_leader_and_fade_below_the_null():
