@@ -1,7 +1,7 @@
 """Routing: the question's hidden states choose neurons by token-level late interaction.
 
 Every question token t is a query, every token of a document a key, all in the calibrated space of one layer.
-With m_it the best similarity of t among neuron i's keys, chance is taken off first:
+With m_it the best similarity of t among neuron i's keys, chance is taken off first (knowledge/chance.py):
 
     r_it = max(0, (m_it - b_t(n_i)) / d_t - c)        b_t(n): what n neutral keys reach by chance, d_t: its spread
     S_i  = sum_t r_it / sum_t r*_t                     r*_t: the same for an exact match
