@@ -21,6 +21,7 @@ SRC = Path(__file__).parents[1] / "src"
 SABOTAGE = """
 import importlib, os, signal, sys
 sys.path.insert(0, {src!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to Ctrl-C
 module = importlib.import_module("neurag.{module}")
 original, calls = module.{name}, []
 def stop(*args, **kwargs):
