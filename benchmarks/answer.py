@@ -26,8 +26,8 @@ from neurag.config import AnswerOptions, EncodeOptions, Mode
 from neurag.knowledge.bank import Bank, Manifest, NeuronRow
 from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk, Document, chunk_document
-from neurag.knowledge.keys import chunk_keys, keys_version
-from neurag.knowledge.neurons import InputSpace, band_layers
+from neurag.knowledge.keys import chunk_keys
+from neurag.knowledge.pipeline import manifest_of, new_space
 from neurag.model import Model
 
 ROWS, QUICK_REAL, PER_WRITE = 5000, 500, 250
@@ -51,22 +51,10 @@ def corpus(backbone: Backbone, data: Path, options: EncodeOptions) -> list[Chunk
     return chunks
 
 
-def manifest_of(backbone: Backbone, calibration: Calibration, options: EncodeOptions) -> tuple[Manifest, InputSpace]:
-    """The manifest of the benchmark's bank, as the encoder would write it."""
-    layers = band_layers(backbone.depth, options.band)
-    space = InputSpace.draw(calibration, layers, options.rank, options.input_scale, options.seed)
-    width = calibration.whiten.shape[1]
-    told = Manifest(
-        backbone.fingerprint, backbone.tokenizer_fingerprint, backbone.name, options.rank, layers,
-        backbone.width, width, keys_version(calibration), space.version,
-    )  # fmt: skip
-    return told, space
-
-
 def find_bank(backbone: Backbone, data: Path, quick: bool) -> tuple[Path, int]:
     """The bank and how many of its rows have their own keys; built where there is none (minutes)."""
     options, calibration = EncodeOptions(), load_calibration(backbone)
-    manifest, _ = manifest_of(backbone, calibration, options)
+    manifest = manifest_of(backbone, calibration, new_space(backbone, calibration, options), options)
     told = f"{FORMAT} {manifest} {options.chunk_tokens} {ROWS} {PER_WRITE}"
     key = hashlib.sha256(told.encode()).hexdigest()[:12]
     folder = cache_folder() / "benchmarks"

@@ -25,7 +25,8 @@ from neurag.config import EncodeOptions
 from neurag.knowledge.band import Lesson, Prepared, band_logits, prepare
 from neurag.knowledge.calibration import load_calibration
 from neurag.knowledge.encoder import interference, own_delta, train_neurons
-from neurag.knowledge.neurons import InputSpace, band_layers, dequantise, quantise
+from neurag.knowledge.neurons import InputSpace, dequantise, quantise
+from neurag.knowledge.pipeline import new_space
 from prag import measure_prag, prag_bytes, prag_recipe, texts
 
 
@@ -44,8 +45,7 @@ class Ours:
 
 def open_space(backbone: Backbone, options: EncodeOptions) -> InputSpace:
     """The shared input side, drawn once per bank."""
-    layers, calibration = band_layers(backbone.depth, options.band), load_calibration(backbone)
-    return InputSpace.draw(calibration, layers, options.rank, options.input_scale, options.seed)
+    return new_space(backbone, load_calibration(backbone), options)
 
 
 def train_ours(

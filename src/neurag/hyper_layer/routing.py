@@ -25,9 +25,8 @@ from torch import Tensor
 
 from ..backbone import Backbone
 from ..config import RouteOptions
-from ..hooks import read_output
 from ..knowledge.bank import IndexBatch
-from ..knowledge.calibration import Calibration, run_layers
+from ..knowledge.calibration import Calibration, prompt_states
 from ..knowledge.chance import Yardstick
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
@@ -180,8 +179,4 @@ def _newest(chosen: list[int], shares: np.ndarray, timestamps: list[str]) -> lis
 @torch.no_grad()
 def question_states(backbone: Backbone, calibration: Calibration, question: str) -> Tensor:
     """[T, key_width] queries of a question's own tokens inside its prompt."""
-    prompt = question_prompt(backbone, question)
-    kept: list[Tensor] = []
-    with read_output(backbone.layers[calibration.layer - 1], kept.append):
-        run_layers(backbone, torch.tensor([prompt.ids], device=backbone.device), calibration.layer)
-    return calibration.project(kept[0][0, prompt.span[0] : prompt.span[1]])
+    return calibration.project(prompt_states(backbone, question_prompt(backbone, question), calibration.layer))

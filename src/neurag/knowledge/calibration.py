@@ -25,7 +25,7 @@ from torch import Tensor
 from ..backbone import Backbone, cache_folder, processor_format
 from ..config import NeuragError
 from ..hooks import read_input, read_output
-from ..prompts import render
+from ..prompts import Prompt, render
 from .asking import asked_directions, read_units
 from .chance import Yardstick
 from .folder import CALIBRATION
@@ -69,8 +69,7 @@ class Calibration:
 
     def salience(self, queries: Tensor) -> Tensor:
         """g: how surprising an exact match of each token would be, in deviations. [T, key_width] -> [T]."""
-        told = self.yardstick(queries)
-        return (1 - told.base) / told.deviation
+        return self.yardstick(queries).salience
 
 
 def load_calibration(backbone: Backbone) -> Calibration:
@@ -147,7 +146,12 @@ def routing_states(backbone: Backbone, text: str, layer: int) -> Tensor:
 
     Living inside the chat template puts keys where queries live, and keeps attention sinks off the text.
     """
-    prompt = render(backbone, text)
+    return prompt_states(backbone, render(backbone, text), layer)
+
+
+@torch.no_grad()
+def prompt_states(backbone: Backbone, prompt: Prompt, layer: int) -> Tensor:
+    """[T, D] outputs of layer `layer` for the tokens of a prompt's span."""
     ids = torch.tensor([prompt.ids], device=backbone.device)
     kept: list[Tensor] = []
     with read_output(backbone.layers[layer - 1], kept.append):

@@ -49,9 +49,14 @@ class Yardstick:
         return cls(middle.mean(0), middle.std(0), growth)
 
     @property
+    def salience(self) -> Tensor:
+        """g: how surprising an exact match is, in deviations, [T]."""
+        return (1 - self.base) / self.deviation
+
+    @property
     def best(self) -> Tensor:
         """r*: what an exact match is worth, [T]."""
-        return ((1 - self.base) / self.deviation - MARGIN).clamp(min=0)
+        return (self.salience - MARGIN).clamp(min=0)
 
     def surprise(self, similar: Tensor, lengths: Tensor) -> Tensor:
         """r: [T, N] best similarities in texts of the given lengths [N] -> [T, N]."""

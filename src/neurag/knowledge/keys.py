@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from ..backbone import Backbone
-from ..prompts import render
-from .calibration import Calibration, routing_states
+from ..prompts import Prompt, render
+from .calibration import Calibration, prompt_states, routing_states
 
 KEYS = "as written, lower case"
 """The readings; changes when the keys of the same text do."""
@@ -36,15 +36,13 @@ def chunk_keys(backbone: Backbone, calibration: Calibration, title: str, text: s
     Positions count the tokens of the first reading and then those of the second.
     """
     shown = f"{title}\n{text}" if title else text
-    written = calibration.project(routing_states(backbone, shown, calibration.layer))
-    positions = torch.arange(len(written), device=written.device)
-    keys = written
-    lowered = lower_case(shown)
-    if kept := _had_capitals(backbone, shown, lowered):
-        second = calibration.project(routing_states(backbone, lowered, calibration.layer))
-        places = torch.tensor(kept, device=written.device)
-        keys = torch.cat([written, second[places]])
-        positions = torch.cat([positions, len(written) + places])
+    keys = calibration.project(routing_states(backbone, shown, calibration.layer))
+    positions = torch.arange(len(keys), device=keys.device)
+    lowered = render(backbone, lower_case(shown))
+    if kept := _had_capitals(shown, lowered):
+        places = torch.tensor(kept, device=keys.device)
+        positions = torch.cat([positions, len(keys) + places])
+        keys = torch.cat([keys, calibration.project(prompt_states(backbone, lowered, calibration.layer))[places]])
     order = calibration.salience(keys).to(keys.device).argsort(descending=True, stable=True)
     return keys[order].half().cpu().numpy(), positions[order].to(torch.int32).cpu().numpy().astype(np.uint16)
 
@@ -54,9 +52,9 @@ def lower_case(text: str) -> str:
     return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
 
 
-def _had_capitals(backbone: Backbone, shown: str, lowered: str) -> list[int]:
+def _had_capitals(shown: str, lowered: Prompt) -> list[int]:
     """Which tokens of the reading in lower case belong to words that have capitals in the text itself."""
-    capital = np.zeros(len(shown) + 1, bool)
+    capital = np.zeros(len(shown), bool)
     for word in re.finditer(r"\w+", shown):
-        capital[word.start() : word.end()] = word.group() != lowered[word.start() : word.end()]
-    return [place for place, (a, b) in enumerate(render(backbone, lowered).offsets) if capital[a:b].any()]
+        capital[word.start() : word.end()] = word.group() != lower_case(word.group())
+    return [place for place, (a, b) in enumerate(lowered.offsets) if capital[a:b].any()]

@@ -22,7 +22,7 @@ from ..config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, NeuragError
 from .augmentation import Augmentation
 from .augmentation import augment as write_texts
 from .bank import Bank, Manifest, NeuronRow
-from .calibration import Calibration, bank_calibration, save_calibration
+from .calibration import KEY_WIDTH, Calibration, bank_calibration, save_calibration
 from .documents import Chunk, Document, as_documents, chunk_document
 from .encoder import train_neurons
 from .folder import CALIBRATION
@@ -99,8 +99,8 @@ def encode(
     read, chunks, skipped = _read(documents, backbone, options)
     _check(bank, backbone)
     calibration = bank_calibration(bank, backbone)
-    space = _space(backbone, calibration, options)
-    store = Bank.create(bank, _manifest(backbone, calibration, space, options))
+    space = new_space(backbone, calibration, options)
+    store = Bank.create(bank, manifest_of(backbone, calibration, space, options))
     if not (kept := Path(bank) / CALIBRATION).exists():
         save_calibration(kept, calibration)
     recipe = options.recipe(augment)
@@ -140,7 +140,7 @@ def plan(
     tokens = [backbone.count_tokens(c.text) for c in chunks]
     layers = len(band_layers(backbone.depth, options.band))
     neuron = layers * options.rank * (backbone.width + 4)
-    size = sum(neuron + int(backbone.count_tokens(c.text) * KEYS_PER_TOKEN) * (2 * 192 + 2) for c in missing)
+    size = sum(neuron + int(backbone.count_tokens(c.text) * KEYS_PER_TOKEN) * (2 * KEY_WIDTH + 2) for c in missing)
     seconds = len(missing) * SECONDS_PER_CHUNK * _forward_seconds(backbone)
     return Plan(read, len(chunks), sum(tokens), len(missing), size, seconds)
 
@@ -187,12 +187,14 @@ def _read(
     return read, chunks, tuple(skipped)
 
 
-def _space(backbone: Backbone, calibration: Calibration, options: EncodeOptions) -> InputSpace:
+def new_space(backbone: Backbone, calibration: Calibration, options: EncodeOptions) -> InputSpace:
+    """The shared A that the options ask for."""
     layers = band_layers(backbone.depth, options.band)
     return InputSpace.draw(calibration, layers, options.rank, options.input_scale, options.seed)
 
 
-def _manifest(backbone: Backbone, calibration: Calibration, space: InputSpace, options: EncodeOptions) -> Manifest:
+def manifest_of(backbone: Backbone, calibration: Calibration, space: InputSpace, options: EncodeOptions) -> Manifest:
+    """What a new bank says about how it is made."""
     return Manifest(
         backbone=backbone.fingerprint,
         tokenizer=backbone.tokenizer_fingerprint,
