@@ -4,8 +4,8 @@ Systems: closed book, RAG (BM25, five passages of 100 words pasted), NeuRAG, hyb
 the other with the systems taking turns. The rows have real passages of Natural Questions and HotpotQA as
 texts and real routing keys; the neurons are random numbers of a trained neuron's size, because their values
 cost no time. So nothing about right answers is measured here (`neurag demo` and `neurag eval` do that).
-BM25's search and reading the bank's index come before the clock of an answer starts; `wall` in the table
-includes BM25.
+The clock of an answer starts with the question: BM25's search and the look whether the bank has changed count, and
+reading the bank's index does not, since every system is asked once before.
 
     python benchmarks/answer.py [--quick] [--data DIR] [--json OUT]
 """

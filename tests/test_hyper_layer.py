@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from neurag.hooks import read_input
 from neurag.hyper_layer.coarse import KEYS, CoarseKeys, _maximum
 from neurag.hyper_layer.fusion import RULES, fuse
 from neurag.hyper_layer.layer import random_like
+from neurag.hyper_layer.links import Openings
 from neurag.hyper_layer.routing import Routed, Router
 from neurag.knowledge.bank import IndexBatch
 from neurag.knowledge.pipeline import encode
@@ -100,7 +104,9 @@ def _loose(**kwargs):
 
 
 def test_answer_names_its_neurons_and_streams_the_same_text(model):
+    start = time.perf_counter()
     answer = model.answer("Who runs the mill in Oskerby?")
+    wall = time.perf_counter() - start
     streamed = "".join(model.stream("Who runs the mill in Oskerby?"))
     assert streamed.strip() == answer.answer
     told = answer.to_json()
@@ -108,6 +114,8 @@ def test_answer_names_its_neurons_and_streams_the_same_text(model):
     if told["neurons"]:
         assert set(told["neurons"][0]) == {"doc_id", "title", "weight", "text"}
     assert told["timing"]["prompt_tokens"] > 10
+    assert 0 < told["timing"]["first_token_s"] <= told["timing"]["total_s"] <= wall
+    assert min(told["timing"][part] for part in ("prepare_s", "prefill_s", "routing_s")) > 0
 
 
 def test_empty_bank_of_visible_rows_abstains(model):
@@ -162,7 +170,8 @@ def batch(keys, ids=None, timestamps=None):
         ids=ids or [f"d{i}#0" for i in range(len(keys))],
         document_ids=[f"d{i}" for i in range(len(keys))],
         labels=[()] * len(keys), timestamps=timestamps or [""] * len(keys), trusts=[None] * len(keys),
-        lengths=lengths, keys=np.concatenate(keys).astype(np.float16), positions=np.zeros(lengths.sum(), np.uint16),
+        lengths=lengths, keys=np.concatenate(keys).astype(np.float16),
+        positions=np.concatenate([np.arange(n) for n in lengths]).astype(np.uint16),
     )  # fmt: skip
 
 
@@ -181,7 +190,7 @@ def test_a_second_document_is_chosen_for_what_the_first_leaves_unmatched(tiny_ca
     ]
 
     def order(coverage):
-        router = Router(tiny_calibration, RouteOptions(top_k=2, coverage=coverage))
+        router = Router(tiny_calibration, RouteOptions(top_k=2, coverage=coverage, link=0))
         return router.route(router.build([batch(rows)]), torch.tensor(q, dtype=torch.float32)).rows
 
     assert order(0.9) == (0, 2)
@@ -201,12 +210,58 @@ def test_a_word_the_first_document_matches_in_part_is_still_looked_for(tiny_cali
     ]
 
     def order():
-        router = Router(tiny_calibration, RouteOptions(top_k=2, coverage=0.8))
+        router = Router(tiny_calibration, RouteOptions(top_k=2, coverage=0.8, link=0))
         return router.route(router.build([batch(rows)]), torch.tensor(q, dtype=torch.float32)).rows
 
     assert order() == (0, 2)
     monkeypatch.setattr(chance, "PARTIAL", 0)
     assert order() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("link", "same", "expected"), [(0.2, False, (0, 2)), (0.0, False, (0, 1)), (0.2, True, (0, 1))]
+)
+def test_a_document_the_first_one_mentions_comes_before_one_that_matches_a_little_more(
+    tiny_calibration, link, same, expected
+):
+    width = tiny_calibration.whiten.shape[1]
+    q, subject, noise = unit(8, width), unit(8, width, seed=5), unit(3, 9, width, seed=1)
+    rows = [
+        np.concatenate([noise[0], q[:5], subject]),  # matches the question best, and mentions the subject at its end
+        np.concatenate([noise[1], q[6:7]]),
+        np.concatenate([subject, noise[2]]),  # begins with the subject, and matches nothing
+    ]
+    told = batch(rows)
+    if same:  # of the first document itself: chunks of one document all have its title
+        told = replace(told, document_ids=["d0", "d1", "d0"])
+    router = Router(tiny_calibration, RouteOptions(top_k=2, link=link))
+    routed = router.route(router.build([told]), torch.tensor(q, dtype=torch.float32))
+    assert routed.rows == expected
+
+
+def test_openings_are_the_first_tokens_wherever_they_stand_among_the_keys():
+    keys = torch.tensor(unit(30, 16), dtype=torch.float32)
+    starts = np.array([0, 20, 20, 23, 30])  # one row is empty, one shorter than an opening
+    positions = np.concatenate([np.arange(n)[::-1] for n in np.diff(starts)]).astype(np.uint16)
+    openings = Openings.of(keys, positions, starts)
+    assert torch.equal(openings.keys[0, :8], keys[12:20].flip(0))
+    assert torch.equal(openings.keys[2, :3], keys[20:23].flip(0))
+    told = openings.mentioned(keys[20:23], np.array([1, 2, 3]))
+    assert told[:2] == pytest.approx([0.0, 1.0], abs=1e-5)
+    assert told[2] < 0.9
+
+
+def test_keys_that_resemble_each_other_are_one_coarse_key():
+    names = unit(KEYS, 48, seed=3)[:, :32]
+    names /= np.linalg.norm(names, axis=1, keepdims=True)
+    alike = np.repeat(names, 3, axis=0) + 0.02 * unit(3 * KEYS, 32, seed=4)
+    lone = unit(1, 32, seed=9)
+    keys = torch.tensor(np.concatenate([alike, lone]), dtype=torch.float32)
+    made = CoarseKeys.of(keys, np.array([0, len(alike), len(keys)])).keys
+    similar = torch.tensor(names, dtype=torch.float32) @ made[:, 0].T
+    assert similar.amax(1).min() > 0.95  # all names are there: a third of the keys would be lost otherwise
+    assert torch.allclose(made[0, 1], keys[-1], atol=1e-5)
+    assert not made[1:, 1].any()
 
 
 @settings(max_examples=15, deadline=None)

@@ -28,16 +28,22 @@ class FiredNeuron:
 class Timing:
     """Seconds of each part, and the length of the prompt in tokens."""
 
+    prepare_s: float = 0.0
+    """Finding passages, making the prompt, and reading the bank's index where the bank is new or has changed."""
     prefill_s: float = 0.0
     routing_s: float = 0.0
     decode_s: float = 0.0
     prompt_tokens: int = 0
-    first_token_s: float = 0.0
+
+    @property
+    def first_token_s(self) -> float:
+        """From the question to the first token of the answer, in seconds."""
+        return self.prepare_s + self.prefill_s + self.routing_s
 
     @property
     def total_s(self) -> float:
-        """Wall time of the whole question, in seconds."""
-        return self.prefill_s + self.routing_s + self.decode_s
+        """From the question to the last token, in seconds."""
+        return self.first_token_s + self.decode_s
 
 
 @dataclass(frozen=True)
@@ -56,4 +62,5 @@ class Answer:
         """The public shape: answer, abstained, mode, neurons, conflict, timing."""
         out = asdict(self)
         out["neurons"] = [asdict(n) for n in self.neurons]
+        out["timing"] |= {"first_token_s": self.timing.first_token_s, "total_s": self.timing.total_s}
         return out

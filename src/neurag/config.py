@@ -92,6 +92,8 @@ class RouteOptions:
     """S_0: neurons below this score fade, and the plain backbone speaks. Scores are in 0..1."""
     coverage: float = 0.6
     """Share of the score that counts only question tokens no better neuron has matched already."""
+    link: float = 0.2
+    """What it adds to a neuron's value, at most, that the best neuron's document mentions what it is about."""
     conflict: Literal["newest", "all"] = "newest"
     """Of documents that match the same words of a question equally well, let the newest speak, or all."""
     reroute: bool = False

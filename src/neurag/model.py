@@ -90,6 +90,7 @@ class Model:
         self.last = self._answer(reply)
 
     def _reply(self, question: str, options: AnswerOptions) -> _Reply:
+        start = time.perf_counter()
         passages = self._retrieve(question, options) if options.mode in ("rag", "hybrid") else []
         prompt = question_prompt(self.backbone, question, passages, options.max_new_tokens)
         firing = None
@@ -97,7 +98,7 @@ class Model:
             seed = zlib.crc32(question.encode())
             layer = self._layer(options.route)
             firing = layer.firing(prompt.span_from_end, options.labels, options.without, options.force, seed)
-        return _Reply(options, prompt, firing)
+        return _Reply(options, prompt, firing, time.perf_counter() - start)
 
     def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:
         """Decode side by side; yields each row's pieces as they come."""
@@ -146,11 +147,11 @@ class Model:
         firing, options = reply.firing, reply.options
         routing = firing.seconds if firing else 0.0
         timing = Timing(
+            prepare_s=reply.prepared,
             prefill_s=reply.first - routing,
             routing_s=routing,
             decode_s=reply.last - reply.first,
             prompt_tokens=len(reply.prompt.ids),
-            first_token_s=reply.first,
         )
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
         abstained = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
@@ -164,6 +165,8 @@ class _Reply:
     options: AnswerOptions
     prompt: Prompt
     firing: Firing | None
+    prepared: float
+    """Seconds that `_reply` took."""
     tokens: list[int] = field(default_factory=list)
     shown: str = ""
     first: float = 0.0

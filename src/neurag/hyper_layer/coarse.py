@@ -1,9 +1,9 @@
 """The coarse pass: which rows of a large bank are worth scoring exactly.
 
-The question's most telling tokens against the leading axes of each row's most salient keys. Some places are kept
-for rows that match what the best row leaves unmatched, so that a question's second document is among the
-candidates. What the pass costs is the memory it reads and writes (docs/fidelity.md has what was tried). Not here:
-the scores that decide (routing.py).
+The question's most telling tokens against the leading axes of each row's keys, where keys that resemble each other
+are one. Some places are kept for rows that match what the best row leaves unmatched, so that a question's second
+document is among the candidates. What the pass costs is the memory it reads and writes (docs/fidelity.md has what
+was tried). Not here: the scores that decide (routing.py).
 
     >>> coarse = CoarseKeys.of(keys, starts)                      # doctest: +SKIP
     >>> coarse.candidates(states, yardstick.best, rows, 64)    # doctest: +SKIP
@@ -18,29 +18,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KEYS = 128
+KEYS = 64
 WIDTH = 32
+ALIKE = 0.7
+"""Cosine in the leading axes from which two keys of a row are one."""
 TOKENS = 24
 """Question tokens that are looked at, those that can tell most."""
 SECOND = 4
 """One candidate in so many is chosen for what the best row leaves unmatched."""
+BLOCK = 256
+"""Rows that are pooled together, to bound the memory of it."""
 
 
 @dataclass(frozen=True)
 class CoarseKeys:
-    """The leading axes of the most salient keys of N rows."""
+    """A few keys in place of all, for N rows."""
 
     keys: Tensor
-    """[KEYS, N, WIDTH] unit vectors, zeros where a row has fewer keys."""
+    """[KEYS, N, WIDTH] unit vectors, zeros where a row has fewer."""
 
     @classmethod
     def of(cls, keys: Tensor, starts: np.ndarray) -> CoarseKeys:
         """From the keys [sum n_i, key_width] of all rows, each row's most salient first, and where rows start."""
         width = min(WIDTH, keys.shape[1])
-        made = torch.zeros(KEYS, len(starts) - 1, width, dtype=keys.dtype)
-        for row, (start, end) in enumerate(pairwise(starts)):
-            first = keys[start : min(start + KEYS, end), :width].float()
-            made[: len(first), row] = torch.nn.functional.normalize(first, dim=-1).to(keys.dtype)
+        rows = [keys[start:end, :width].float() for start, end in pairwise(starts)]
+        made = torch.zeros(KEYS, len(rows), width, dtype=keys.dtype)
+        for first in range(0, len(rows), BLOCK):
+            block = torch.nn.utils.rnn.pad_sequence(rows[first : first + BLOCK], batch_first=True)
+            made[:, first : first + BLOCK] = _pool(torch.nn.functional.normalize(block, dim=-1)).to(keys.dtype)
         return cls(made)
 
     def candidates(self, states: Tensor, telling: Tensor, rows: np.ndarray, count: int) -> np.ndarray:
@@ -58,6 +63,21 @@ class CoarseKeys:
         second = fresh.topk(min(count // SECOND, len(rows) - len(first))).indices
         found: np.ndarray = rows[torch.cat([first, second]).sort().values.numpy()]
         return found
+
+
+def _pool(keys: Tensor) -> Tensor:
+    """Keys [N, n, WIDTH], padded with zeros, to [KEYS, N, WIDTH]: the most salient key not yet taken leads, every key
+    like it that is not yet taken joins, and their mean stands for them. What is left after KEYS leaders is lost."""
+    alike = (keys @ keys.mT) > ALIKE
+    free = keys.any(-1)
+    rows = torch.arange(len(keys))
+    made = keys.new_zeros(KEYS, len(keys), keys.shape[-1])
+    for place in range(KEYS):
+        leader = free.byte().argmax(1)
+        joined = alike[rows, leader] & free
+        made[place] = (joined.to(keys.dtype)[:, None] @ keys)[:, 0]
+        free &= ~joined
+    return torch.nn.functional.normalize(made, dim=-1)
 
 
 def _maximum(values: Tensor) -> Tensor:

@@ -184,14 +184,15 @@ class HyperLayer:
         speaking = next((firing.fused for firing in firings if firing.fused is not None), None)
         if speaking is None:
             return None
-        read = self.space.read(place, units[:, -1:].float())  # [B, 1, R]
+        read = self.space.read(place, units[:, -1].float())  # [B, R]
         if len(firings) == 1:
             said = read @ speaking[place]
         else:
             silent = torch.zeros_like(speaking[place])
-            said = read @ torch.stack([silent if f.fused is None else f.fused[place] for f in firings])
+            fused = torch.stack([silent if f.fused is None else f.fused[place] for f in firings])
+            said = (read[:, None] @ fused)[:, 0]
         changed: Tensor = output.clone()  # never in place: other hooks may hold the output
-        changed[:, -1:].add_(said)
+        changed[:, -1].add_(said)
         return changed
 
 

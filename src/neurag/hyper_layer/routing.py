@@ -7,9 +7,9 @@ With m_it the best similarity of t among neuron i's keys, chance is taken off fi
     S_i  = sum_t r_it / sum_t r*_t                     r*_t: the same for an exact match
 
 so S_i in 0..1 is the share of the question's information that document i matches, whatever else is in the
-bank. The top k are taken one by one, each scored partly on what the ones before it left unmatched: a second
-document is worth having for what the first does not say. Not here: which rows of a large bank are scored at all
-(coarse.py), and what the chosen neurons do (layer.py).
+bank. The top k are taken one by one, each scored partly on what the ones before it left unmatched, and a little on
+being mentioned in the first (links.py): a second document is worth having for what the first does not say. Not
+here: which rows of a large bank are scored at all (coarse.py), and what the chosen neurons do (layer.py).
 
     >>> router.route(index, question_states(backbone, calibration, "Who ...?"))    # doctest: +SKIP
 """
@@ -30,6 +30,7 @@ from ..knowledge.calibration import Calibration, prompt_states
 from ..knowledge.chance import Yardstick
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
+from .links import Openings
 
 COMPETING = 0.9
 """Share of the better match that two rows must have in common to be two versions of the same thing."""
@@ -48,6 +49,11 @@ class RoutingIndex:
     keys: Tensor
     """[sum n_i, key_width] in the format of the products."""
     coarse: CoarseKeys
+    openings: Openings
+
+    def of_row(self, row: int) -> Tensor:
+        """[n_i, key_width] keys of one row."""
+        return self.keys[self.starts[row] : self.starts[row + 1]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,6 +87,7 @@ class Router:
         labels: list[frozenset[str]] = []
         timestamps: list[str] = []
         lengths: list[np.ndarray] = []
+        positions: list[np.ndarray] = []
         keys: list[Tensor] = []
         for batch in batches:
             ids += batch.ids
@@ -88,6 +95,7 @@ class Router:
             labels += [frozenset(x) for x in batch.labels]
             timestamps += batch.timestamps
             lengths.append(batch.lengths)
+            positions.append(batch.positions)
             keys.append(torch.from_numpy(batch.keys.copy()).to(dtype))
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
         width = self.calibration.whiten.shape[1]
@@ -100,6 +108,7 @@ class Router:
             starts.astype(np.int64),
             joined,
             CoarseKeys.of(joined, starts),
+            Openings.of(joined, np.concatenate([*positions, np.zeros(0, np.uint16)]), starts),
         )
 
     @torch.no_grad()
@@ -134,27 +143,37 @@ class Router:
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         keys = index.keys
         if len(rows) < len(index):  # whole rows are copied faster than single keys are gathered
-            keys = torch.cat([keys[a:b] for a, b in zip(index.starts[rows], index.starts[rows + 1], strict=True)])
+            keys = torch.cat([index.of_row(row) for row in rows])
         similar = (states.to(keys.dtype) @ keys.T).float().numpy()
         best = np.maximum.reduceat(similar, offsets, axis=1)
         return yardstick.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float())
 
     def _choose(self, index: RoutingIndex, rows: np.ndarray, shares: np.ndarray, covers: np.ndarray) -> Routed:
-        """Greedy choice with coverage. `shares` [T, M]: r / sum r*, so that S is its sum over tokens; `covers`
-        [T, M]: how much of that counts as said when the row has been chosen. In numpy: many small steps."""
+        """Greedy choice with coverage and links. `shares` [T, M]: r / sum r*, so that S is its sum over tokens;
+        `covers` [T, M]: how much of that counts as said when the row has been chosen. In numpy: many small steps."""
         scores, covered = shares.sum(0), np.zeros(len(shares), np.float32)
-        chosen: list[int] = []
-        for _ in range(min(self.options.top_k, len(rows))):
+        chosen: list[int] = [int(scores.argmax())]
+        linked = self._linked(index, rows, chosen[0])
+        while len(chosen) < min(self.options.top_k, len(rows)):
+            covered = np.maximum(covered, covers[:, chosen[-1]])
             fresh = np.maximum(shares - covered[:, None], 0).sum(0)
-            value = (1 - self.options.coverage) * scores + self.options.coverage * fresh
+            value = (1 - self.options.coverage) * scores + self.options.coverage * fresh + linked
             value[chosen] = -1.0
             chosen.append(int(value.argmax()))
-            covered = np.maximum(covered, covers[:, chosen[-1]])
         if self.options.conflict == "newest":
             chosen = _newest(chosen, shares, [index.timestamps[rows[c]] for c in chosen])
         own = scores[chosen]
         weights = np.exp((own - max(own.max(), self.options.null)) / self.options.temperature)
         return Routed(tuple(int(rows[c]) for c in chosen), tuple(own.tolist()), tuple(weights.tolist()))
+
+    def _linked(self, index: RoutingIndex, rows: np.ndarray, first: int) -> np.ndarray:
+        """What being mentioned in the row chosen first adds to each row's value, [M]; other documents only."""
+        lead = int(rows[first])
+        if not self.options.link or self.options.top_k < 2:
+            return np.zeros(len(rows), np.float32)
+        other = np.array([index.document_ids[row] != index.document_ids[lead] for row in rows], np.float32)
+        linked: np.ndarray = self.options.link * other * index.openings.mentioned(index.of_row(lead), rows)
+        return linked
 
 
 def _newest(chosen: list[int], shares: np.ndarray, timestamps: list[str]) -> list[int]:

@@ -70,8 +70,8 @@ class InputSpace:
 
     def read(self, place: int, units: Tensor) -> Tensor:
         """A (x - mu) in the band's layer number `place`: [..., F] -> [..., R]."""
-        down = self.down[place].to(units.dtype)
-        return units @ down.T - self.offset[place].to(units.dtype)
+        down, offset = self.down[place].to(units.dtype), self.offset[place].to(units.dtype)
+        return torch.nn.functional.linear(units, down, -offset)
 
 
 def quantise(neurons: Tensor) -> tuple[np.ndarray, np.ndarray]:
