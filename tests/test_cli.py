@@ -25,7 +25,7 @@ FIRED = Answer(
     "Ilse Maranth",
     "neurag",
     neurons=(FiredNeuron("oskerby", "The [red]workshop", 0.75, "Ilse leads it."),),
-    timing=Timing(0.1, 0.2, 0.01, 0.3, 41),
+    timing=Timing(0.2, 0.01, 0.3, 41),
 )
 SILENT = Answer("No idea", "neurag", abstained=True)
 
@@ -319,7 +319,7 @@ def test_ask_says_when_no_neuron_fired(capsys, fake):
 def test_ask_explain(capsys, fake):
     out = run(capsys, "ask", "Who?", "--bank", "b", "--explain")[1]
     assert "oskerby (0.75) was made from:\n  Ilse leads it." in out
-    told = "0.61 s: preparing 0.10, prompt 0.20 (41 tokens), routing 0.010, writing 0.30; first token after 0.31"
+    told = "0.51 s: prompt 0.20 (41 tokens), routing 0.010, writing 0.30; first token after 0.21"
     assert told in out
 
 

@@ -28,9 +28,9 @@ class FiredNeuron:
 class Timing:
     """Seconds of each part, and the length of the prompt in tokens."""
 
-    prepare_s: float = 0.0
-    """Finding passages, making the prompt, and reading the bank's index where the bank is new or has changed."""
     prefill_s: float = 0.0
+    """All that comes before the first token but routing: finding passages, reading the index of a bank that is new or
+    has changed, and the forward pass over the prompt."""
     routing_s: float = 0.0
     decode_s: float = 0.0
     prompt_tokens: int = 0
@@ -38,7 +38,7 @@ class Timing:
     @property
     def first_token_s(self) -> float:
         """From the question to the first token of the answer, in seconds."""
-        return self.prepare_s + self.prefill_s + self.routing_s
+        return self.prefill_s + self.routing_s
 
     @property
     def total_s(self) -> float:
@@ -62,5 +62,4 @@ class Answer:
         """The public shape: answer, abstained, mode, neurons, conflict, timing."""
         out = asdict(self)
         out["neurons"] = [asdict(n) for n in self.neurons]
-        out["timing"] |= {"first_token_s": self.timing.first_token_s, "total_s": self.timing.total_s}
         return out

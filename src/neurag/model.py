@@ -147,8 +147,7 @@ class Model:
         firing, options = reply.firing, reply.options
         routing = firing.seconds if firing else 0.0
         timing = Timing(
-            prepare_s=reply.prepared,
-            prefill_s=reply.first - routing,
+            prefill_s=reply.prepared + reply.first - routing,
             routing_s=routing,
             decode_s=reply.last - reply.first,
             prompt_tokens=len(reply.prompt.ids),

@@ -86,8 +86,8 @@ def _explain(console: Console, answer: Answer) -> None:
     told = answer.timing
     show_line(
         console,
-        f"{told.total_s:.2f} s: preparing {told.prepare_s:.2f}, prompt {told.prefill_s:.2f} "
-        f"({told.prompt_tokens} tokens), routing {told.routing_s:.3f}, writing {told.decode_s:.2f}; "
+        f"{told.total_s:.2f} s: prompt {told.prefill_s:.2f} ({told.prompt_tokens} tokens), "
+        f"routing {told.routing_s:.3f}, writing {told.decode_s:.2f}; "
         f"first token after {told.first_token_s:.2f}",
     )
 

@@ -52,7 +52,7 @@ class Firing:
     """The choice at the last prompt token; `routed` may move on when rerouting."""
     fused: Tensor | None = None
     seconds: float = 0.0
-    """Time spent choosing and fetching."""
+    """Time spent on the first choice, with fetching; later choices are part of writing."""
     states: Tensor | None = None
     importance: Tensor | None = None
 
@@ -114,16 +114,16 @@ class HyperLayer:
     def _attend(self, firings: Sequence[Firing], hidden: Tensor) -> None:
         """Choose neurons: once for a prompt, and again for every new token when rerouting."""
         for firing, own in zip(firings, hidden, strict=True):
-            start = time.perf_counter()
             if firing.first is None:
+                start = time.perf_counter()
                 first, last = (len(own) + place for place in firing.span)
                 firing.states = self.router.calibration.project(own[first:last]).cpu()
                 firing.importance = torch.ones(len(firing.states))
                 firing.routed = firing.first = self._first_choice(firing)
                 self._fetch(firing)
+                firing.seconds = time.perf_counter() - start
             elif self.options.reroute and not firing.force:
                 self._move_on(firing, own[-1:])
-            firing.seconds += time.perf_counter() - start
 
     def _first_choice(self, firing: Firing) -> Routed:
         assert firing.states is not None
