@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,20 @@ def test_a_row_replaces_the_one_with_its_id(bank):
     assert len(bank) == 2
     assert_same(bank.get("louvre")[0], new)
     np.testing.assert_array_equal(bank.neurons([new.id])[new.id][0].ravel(), new.neuron)
+
+
+def test_a_settled_version_costs_no_question_and_no_write_is_missed(bank, monkeypatch):
+    other = Bank.open(bank.path)
+    folder = bank.path / "rows.lance" / "_versions"
+    bank.add([make_row("inn")])
+    assert other.version == bank.version  # just written: asked every time
+    os.utime(folder, ns=(1_700_000_000_000_000_000,) * 2)
+    before = other.version
+    with monkeypatch.context() as inside:
+        inside.setattr(other, "_table", None)  # asking would fail
+        assert other.version == before
+    bank.add([make_row("fair")])
+    assert other.version == bank.version > before
 
 
 @pytest.mark.parametrize(

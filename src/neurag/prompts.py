@@ -60,9 +60,8 @@ def question_prompt(
     question = question.strip()
     if not question:
         raise UsageError("the question is empty: ask something, for example `neurag ask --bank DIR 'Who ...?'`")
-    shown = "\n\n".join(f"{title}\n{text}" if title else text for title, text in passages)
-    user = f"{shown}\n\n{question}" if shown else question
-    prompt = render(backbone, user, own=question)
+    shown = bool(passages)
+    prompt = render(backbone, user_message(question, passages), own=question)
     if len(prompt.ids) + room > backbone.context:
         what = "the passages and the question are" if shown else "the question is"
         raise UsageError(
@@ -70,6 +69,11 @@ def question_prompt(
             "shorten it" + (" or use fewer --passages" if shown else "")
         )
     return prompt
+
+
+def user_message(question: str, passages: Sequence[tuple[str, str]] = ()) -> str:
+    """What the user says: the passages, one after the other, and then the question."""
+    return "\n\n".join([*(f"{title}\n{text}" if title else text for title, text in passages), question])
 
 
 def _chat(tokenizer: Any, user: str, system: str | None) -> str:

@@ -1,8 +1,9 @@
-"""The command line: `neurag encode`, `ask`, `bank ...` and `demo`.
+"""The command line: `neurag encode`, `ask`, `bank ...`, `eval`, `rows` and `demo`.
 
 Each option is written once, in config.py: its dataclasses become the flags here, and their field docstrings
 the help. Heavy modules are imported inside the commands, so `neurag --help` answers at once. Not here: the
-commands of `neurag bank` (`bank_commands.py`), how things look (`show.py`, `progress.py`), the work itself.
+commands of `neurag bank` (`bank_commands.py`), `eval` and `rows` (`eval_commands.py`), how things look (`show.py`,
+`progress.py`), the work itself.
 
 Exit codes: 0 done, 1 a failure (one line on stderr), 2 wrong usage.
 
@@ -24,6 +25,7 @@ from cyclopts import App, CycloptsError, Parameter, default_name_transform
 
 from .. import __version__
 from ..config import DEFAULT_MODEL, AnswerOptions, AugmentOptions, EncodeOptions, NeuragError, UsageError
+from . import eval_commands
 from .bank_commands import BankFolder, Flag, Json, bank_app, errors, output
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ app = App(
     result_action="return_value",
 )
 app.command(bank_app)
+app.command(eval_commands.evaluate, name="eval")
+app.command(eval_commands.rows)
 
 
 @app.command

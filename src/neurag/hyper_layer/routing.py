@@ -32,6 +32,8 @@ from ..prompts import question_prompt
 from .coarse import CoarseKeys
 from .links import Openings
 
+NEUTRAL = 8192
+"""Neutral keys that tell chance for a question. Reading them is what that costs, and twice as many tell no better."""
 COMPETING = 0.9
 """Share of the better match that two rows must have in common to be two versions of the same thing."""
 
@@ -128,7 +130,7 @@ class Router:
         if not len(rows) or not len(states):
             return Routed((), (), ())
         states = states.float().cpu()
-        yardstick = self.calibration.yardstick(states)
+        yardstick = self.calibration.yardstick(states, NEUTRAL)
         best, weights = yardstick.best, torch.ones(len(states)) if importance is None else importance
         if len(rows) > self.options.exact_below:
             rows = index.coarse.candidates(states, best * weights, rows, self.options.candidates)

@@ -36,6 +36,7 @@ from neurag.knowledge.folder import (
     read_manifest,
     translated,
     turn,
+    write_stamp,
 )
 from neurag.knowledge.rows import Array, DocumentSummary, IndexBatch, NeuronRow
 
@@ -54,6 +55,7 @@ class Bank:
         self.manifest = manifest
         self._table = table
         self._places = self._find_places()
+        self._known = (0, 0)  # write_stamp, and the newest version then
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> Bank:
@@ -104,9 +106,15 @@ class Bank:
 
     @property
     def version(self) -> int:
-        """Number of the newest version: every write makes it larger."""
-        with self._reading():
-            return int(self._table.version)
+        """Number of the newest version: every write makes it larger.
+
+        LanceDB is asked only after a write: beside a busy model that takes a fiftieth of a question's time.
+        """
+        stamp = write_stamp(self.path)
+        if not stamp or stamp != self._known[0]:
+            with self._reading():
+                self._known = stamp, int(self._table.version)
+        return self._known[1]
 
     def add(self, rows: Sequence[NeuronRow]) -> None:
         """Write rows in one transaction. A row replaces the one with its id, also within `rows`.

@@ -63,9 +63,9 @@ class Calibration:
         """[T, D] states of the routing layer -> [T, key_width] unit vectors: norm(P w(h))."""
         return torch.nn.functional.normalize((hidden.float() - self.mean) @ self.whiten, dim=-1)
 
-    def yardstick(self, queries: Tensor) -> Yardstick:
-        """What chance reaches for each of the queries [T, key_width]."""
-        return Yardstick.of(queries, self.neutral)
+    def yardstick(self, queries: Tensor, keys: int | None = None) -> Yardstick:
+        """What chance reaches for each of the queries [T, key_width]; told by the first `keys` neutral keys, or by all."""
+        return Yardstick.of(queries, self.neutral[:keys])
 
     def salience(self, queries: Tensor) -> Tensor:
         """g: how surprising an exact match of each token would be, in deviations. [T, key_width] -> [T]."""

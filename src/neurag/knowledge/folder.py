@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -31,6 +32,8 @@ TABLE = "rows"
 CALIBRATION = "calibration.safetensors"
 """The backbone's constants the bank was made with; written and read by calibration.py."""
 _MANIFEST, _LOCK = "bank.json", "bank.lock"
+SETTLED = 2_000_000_000
+"""Nanoseconds: no file system's clock has longer ticks."""
 
 
 class BankError(NeuragError):
@@ -54,6 +57,19 @@ class Manifest:
     seed: int = 0
     format: int = 1
     created: str = ""  # ISO 8601 time, filled in by the bank
+
+
+def write_stamp(path: Path) -> int:
+    """Return a time stamp in nanoseconds that every write to the bank changes, or 0 where that is not sure.
+
+    It is that of the folder of LanceDB's versions. A stamp of the last moments is not sure: another write may come
+    within the same tick of the file system's clock.
+    """
+    try:
+        stamp = (path / f"{TABLE}.lance" / "_versions").stat().st_mtime_ns
+    except OSError:  # gone, or laid out differently
+        return 0
+    return stamp if abs(time.time_ns() - stamp) > SETTLED else 0
 
 
 def connect(path: Path) -> Any:

@@ -1,6 +1,6 @@
 """Retrieval over texts, for the modes that paste passages into the prompt: BM25 by bm25s.
 
-Not here: choosing neurons (hyper_layer/routing.py).
+Not here: retrieval by embeddings (embedding.py), choosing neurons (hyper_layer/routing.py).
 
     >>> Passages([("a#0", "a", "Mill", "The mill is in Oskerby.")]).search("Where is the mill?", 1)[0].text
     'The mill is in Oskerby.'
@@ -54,11 +54,18 @@ class Passages:
             scores = np.zeros(len(self._rows))
         else:
             scores = self._index.get_scores(words)
-        found: list[Passage] = []
-        for place in np.argsort(-scores, kind="stable"):
-            if len(found) == count:
-                break
-            name, document, title, text = self._rows[place]
-            if allowed is None or document in allowed:
-                found.append(Passage(name, document, title, text, float(scores[place])))
-        return found
+        return best_passages(self._rows, scores, count, allowed)
+
+
+def best_passages(
+    rows: Sequence[tuple[str, str, str, str]], scores: np.ndarray, count: int, allowed: Container[str] | None = None
+) -> list[Passage]:
+    """The `count` rows with the highest scores, best first; of equal ones the first row."""
+    found: list[Passage] = []
+    for place in np.argsort(-scores, kind="stable"):
+        if len(found) == count:
+            break
+        name, document, title, text = rows[place]
+        if allowed is None or document in allowed:
+            found.append(Passage(name, document, title, text, float(scores[place])))
+    return found

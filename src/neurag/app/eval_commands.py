@@ -1,0 +1,143 @@
+"""The commands `neurag eval` and `neurag rows`: compare systems on questions, and turn public data into rows.
+
+Not here: the evaluation (evaluation/run.py), how it looks (evaluation/report.py and page.py).
+
+    $ neurag eval questions.jsonl --systems closed,rag-bm25,neurag --limit 100 --json out.json --page out.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from ..config import EvalOptions, UsageError
+from .bank_commands import BankFolder, errors, output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..evaluation.data import Broken
+    from ..evaluation.run import Asking
+
+EvalFlags = Annotated[EvalOptions, Parameter(name="*")]
+RowsFile = Annotated[Path, Parameter(name=["--output", "-o"], help="The .jsonl file to write.")]
+EVAL = EvalOptions()
+SHOWN = 5
+"""Broken rows that are named one by one; the others are counted."""
+
+
+def evaluate(
+    data: Path,
+    /,
+    *,
+    options: EvalFlags = EVAL,
+    model: str | None = None,
+    bank: BankFolder | None = None,
+    json: Path | None = None,
+    page: Path | None = None,
+) -> None:
+    """Ask several systems the same questions and compare their answers.
+
+    Where no bank is named, one is made of the rows' documents, and kept for the next time.
+
+    Args:
+        data: Rows as in docs/data.md: .jsonl or .jsonl.gz.
+        model: A hub name or a folder; by default the bank's own backbone.
+        json: Where to write figures, answers and comparisons.
+        page: Where to write a page with plots and the questions where systems disagree.
+    """
+    from ..evaluation.report import table, verdicts
+    from ..evaluation.results import save
+    from ..evaluation.run import Watch, evaluate
+    from .progress import EncodeProgress
+    from .show import show_line
+
+    options = replace(options, systems=tuple(name.strip() for told in options.systems for name in told.split(",")))
+    for path in (json, page):  # found out before hours of work, not after
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path} is a folder: name a file to write to")
+    said = _Broken(errors())
+    with EncodeProgress(errors()) as progress:
+        result = evaluate(data, options, model, bank, Watch(progress, _Asking(errors()), said))
+    said.close()
+    output().print(table(result))
+    for line in verdicts(result):
+        show_line(output(), line)
+    if json is not None:
+        save(result, json)
+    if page is not None:
+        from ..evaluation.page import write_page
+
+        write_page(result, page)
+
+
+def rows(file: Path, /, *, output: RowsFile, format: str | None = None) -> None:
+    """Turn a public data set's own file into rows for `neurag eval`.
+
+    Args:
+        file: The file as its makers publish it (docs/data.md says where).
+        format: hotpotqa, 2wikimultihopqa, musique, nq, triviaqa, popqa, squad, rgb or ramdocs; guessed if not named.
+    """
+    from ..evaluation.data import Broken
+    from ..evaluation.formats import convert
+    from .show import show_line
+
+    said, count = _Broken(errors()), 0
+    aside = output.with_name(f".{output.name}.{os.getpid()}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with aside.open("w", encoding="utf-8") as written:
+            for item in convert(file, format):
+                if isinstance(item, Broken):
+                    said(item)
+                    continue
+                written.write(json.dumps(item, ensure_ascii=False) + "\n")
+                count += 1
+        if not count:
+            raise UsageError(f"{file} gave no row: name its format with --format")
+        aside.replace(output)
+    finally:
+        aside.unlink(missing_ok=True)
+    said.close()
+    show_line(errors(), f"{count} rows in {output}")
+
+
+class _Broken:
+    """Names the first broken rows, and counts the others."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._count = console, 0
+
+    def __call__(self, told: Broken) -> None:
+        from .show import show_line
+
+        self._count += 1
+        if self._count <= SHOWN:
+            show_line(self._console, f"line {told.line}: {told.reason}; the row is left out")
+
+    def close(self) -> None:
+        """Say how many there were."""
+        from .show import show_line
+
+        if self._count > SHOWN:
+            show_line(self._console, f"{self._count} rows are broken and were left out; the first {SHOWN} are above")
+
+
+class _Asking:
+    """Says every ten seconds which system is at which question."""
+
+    def __init__(self, console: Console, every: float = 10.0) -> None:
+        self._console, self._every, self._said = console, every, time.monotonic()
+
+    def __call__(self, told: Asking) -> None:
+        from .show import show_line
+
+        if time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            show_line(self._console, f"{told.system}: question {told.done} of {told.total}")

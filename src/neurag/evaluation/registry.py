@@ -1,0 +1,45 @@
+"""The names of systems, and what makes each of them.
+
+Not here: what they do (systems.py, prag.py, endpoint.py).
+
+    >>> needs_bank("rag-bm25"), needs_bank("neurag")
+    (False, True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..config import UsageError
+from .endpoint import PREFIXES, EndpointSystem
+from .lora import fuse_means, fuse_sum
+from .prag import PUBLISHED, TUNED, PragSystem
+from .systems import PLANS, ModelSystem, System, World
+
+PRAG: Mapping[str, Callable[[World], System]] = {
+    "prag": lambda world: PragSystem("prag", world, PUBLISHED, fuse_sum),
+    "prag-tuned": lambda world: PragSystem("prag-tuned", world, TUNED, fuse_sum),
+    "dyprag-fusion": lambda world: PragSystem("dyprag-fusion", world, TUNED, fuse_means),
+}
+
+
+def needs_bank(name: str) -> bool:
+    """Whether a system works on neurons. Raises UsageError for a name that is none."""
+    if name not in PLANS and name not in PRAG and not _endpoint(name):
+        raise UsageError(f"there is no system {name!r}: choose among {', '.join([*PLANS, *PRAG])}, openai:MODEL")
+    return name.startswith(("neurag", "hybrid"))
+
+
+def make_system(name: str, world: World) -> System:
+    """The system of that name. Raises UsageError for a name that is none."""
+    needs_bank(name)
+    if _endpoint(name):
+        return EndpointSystem(name, world)
+    if name in PRAG:
+        return PRAG[name](world)
+    plan, needs_gold = PLANS[name]
+    return ModelSystem(name, world, plan, needs_gold)
+
+
+def _endpoint(name: str) -> bool:
+    return name.startswith(PREFIXES) and not name.endswith(":")

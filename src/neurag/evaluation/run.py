@@ -1,0 +1,203 @@
+"""The evaluation itself: rows in, every system asked, figures and comparisons out; stops and goes on.
+
+Answers are kept, group by group, beside the bank in the cache: a run that was stopped goes on where it was, and one
+with more systems asks only the new ones. Not here: what systems do (systems.py), how answers are judged (judge.py).
+
+    >>> result = evaluate("questions.jsonl", EvalOptions(limit=100))      # doctest: +SKIP
+    >>> result.systems["neurag"].match                                    # doctest: +SKIP
+    0.31
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..backbone import Backbone, cache_folder, load_backbone
+from ..config import DEFAULT_MODEL, EvalOptions, UsageError
+from ..knowledge.bank import Bank
+from ..knowledge.pipeline import Progress
+from ..model import Model
+from .collection import Collection, collect, open_bank
+from .data import Broken, Row, read_rows
+from .judge import comparisons, figures, judge, timed
+from .registry import make_system, needs_bank
+from .results import Judged, Question, Result
+from .systems import Given, System, World
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Where an evaluation is: `done` of `total` questions of one system, or of the timing."""
+
+    system: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how far things are."""
+
+    encoding: Callable[[Progress], None] | None = None
+    asking: Callable[[Asking], None] | None = None
+    broken: Callable[[Broken], None] | None = None
+
+
+def evaluate(
+    data: Path | str,
+    options: EvalOptions = EvalOptions(),
+    model: str | None = None,
+    bank: Path | str | None = None,
+    watch: Watch = Watch(),
+    backbone: Backbone | None = None,
+) -> Result:
+    """Ask every system every question and compare. Without a `bank` one is made of the rows' documents and kept.
+
+    Raises UsageError for data without a sound row or an unknown system, NeuragError where a bank or a model fails.
+    """
+    needed = any(needs_bank(name) for name in options.systems)  # names a wrong system before the slow parts
+    rows, broken = _rows(data, options.limit, watch)
+    opened = Bank.open(bank) if bank is not None else None
+    backbone = backbone or load_backbone(model or (opened.manifest.model if opened else DEFAULT_MODEL))
+    collection = collect(rows, backbone, options.documents)
+    if needed and not collection.chunks and opened is None:
+        raise UsageError("the rows have no documents: name a bank with --bank, or only systems that need none")
+    seconds = None
+    if opened is not None:
+        opened = Bank.open(bank or "", backbone.fingerprint, backbone.tokenizer_fingerprint)
+    elif needed:
+        opened, seconds = open_bank(collection, backbone, progress=watch.encoding)
+    world = World(Model(backbone, opened), rows, collection, options)
+    systems = [make_system(name, world) for name in options.systems]
+    kept = _Kept(_key(backbone, collection, opened, options))
+    answers = {system.name: _ask_all(system, rows, options.batch, kept, watch) for system in systems}
+    _time_all(systems, rows[: options.timed], answers, watch)
+    told = {name: tuple(given.values()) for name, given in answers.items()}
+    return Result(
+        systems={name: figures(given) for name, given in told.items()},
+        answers=tuple(one for given in told.values() for one in given),
+        pairs=comparisons(told, options.seed),
+        questions=tuple(Question(row.id, row.question, row.answers, row.gold) for row in rows),
+        meta=_meta(data, options, backbone, collection, opened, seconds, broken),
+    )
+
+
+def _rows(data: Path | str, limit: int | None, watch: Watch) -> tuple[tuple[Row, ...], list[Broken]]:
+    rows, broken = [], []
+    for item in read_rows(data, limit):
+        if isinstance(item, Row):
+            rows.append(item)
+            continue
+        broken.append(item)
+        if watch.broken:
+            watch.broken(item)
+    return tuple(rows), broken
+
+
+def _ask_all(system: System, rows: Sequence[Row], batch: int, kept: _Kept, watch: Watch) -> dict[str, Judged]:
+    """Every row the system takes, `batch` at a time; always the same groups, so that answers do not depend on stops."""
+    taken = [row for row in rows if system.takes(row)]
+    answers: dict[str, Judged] = {}
+    for first in range(0, len(taken), batch):
+        if watch.asking:
+            watch.asking(Asking(system.name, first, len(taken)))
+        group = taken[first : first + batch]
+        given = kept.read(system.name, group)
+        if given is None:
+            given = system.answer(group)
+            kept.write(system.name, group, given)
+        answers |= {row.id: judge(row, system.name, one) for row, one in zip(group, given, strict=True)}
+    if watch.asking:
+        watch.asking(Asking(system.name, len(taken), len(taken)))
+    return answers
+
+
+def _time_all(
+    systems: Sequence[System], rows: Sequence[Row], answers: dict[str, dict[str, Judged]], watch: Watch
+) -> None:
+    """Each row once more, alone, the systems taking turns, after one round that does not count."""
+    rounds = [*rows[:1], *rows]
+    for number, row in enumerate(rounds):
+        if watch.asking:
+            watch.asking(Asking("timing", number, len(rounds)))
+        for system in systems[:: 1 if number % 2 else -1]:
+            if system.takes(row):
+                alone = system.answer([row])[0]
+                answers[system.name][row.id] = timed(answers[system.name][row.id], alone)
+
+
+class _Kept:
+    """Answers kept on disk, a file for each group of each system, written aside and swapped in."""
+
+    def __init__(self, key: str) -> None:
+        self._folder = cache_folder() / "eval" / f"{key}.answers"
+
+    def read(self, system: str, rows: Sequence[Row]) -> list[Given] | None:
+        """What the system said before, or None."""
+        try:
+            told = json.loads(self._path(system, rows).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return [_given(one) for one in told]
+
+    def write(self, system: str, rows: Sequence[Row], given: Sequence[Given]) -> None:
+        """Keep what the system said; a group in which something failed is asked again next time."""
+        if any(one.error for one in given):
+            return
+        path = self._path(system, rows)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps([asdict(one) for one in given]), encoding="utf-8")
+        aside.replace(path)
+
+    def _path(self, system: str, rows: Sequence[Row]) -> Path:
+        told = "\n".join(f"{row.id}\t{row.question}\t{row.gold}" for row in rows)
+        return self._folder / f"{system.replace('/', '_')}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+
+
+def _given(told: dict[str, Any]) -> Given:
+    ranked = None if told["ranked"] is None else tuple(told["ranked"])
+    fired = tuple((name, title, weight) for name, title, weight in told["fired"])
+    return Given(**told | {"ranked": ranked, "used": tuple(told["used"]), "fired": fired})
+
+
+def _key(backbone: Backbone, collection: Collection, bank: Bank | None, options: EvalOptions) -> str:
+    """Hash of all that answers depend on, but for the question."""
+    fixed = replace(options, systems=(), limit=None, timed=0)
+    at = f"{bank.path.resolve()} {bank.version}" if bank is not None else ""
+    told = f"{__version__} {backbone.fingerprint} {collection.key} {at} {fixed}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _meta(
+    data: Path | str,
+    options: EvalOptions,
+    backbone: Backbone,
+    collection: Collection,
+    bank: Bank | None,
+    seconds: float | None,
+    broken: Sequence[Broken],
+) -> dict[str, Any]:
+    told = bank.info() if bank is not None else {}
+    return {
+        "model": backbone.name,
+        "data": Path(data).name,
+        "documents": len(collection.documents),
+        "chunks": len(collection.chunks),
+        "encode_seconds": seconds,
+        "bytes_per_document": told.get("neuron_bytes_per_row"),
+        "seed": options.seed,
+        "version": __version__,
+        "options": asdict(options),
+        "timed_questions": options.timed,
+        "broken_rows": len(broken),
+        "broken": [asdict(one) for one in broken[:20]],
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
