@@ -116,3 +116,17 @@ def test_rows_that_end_leave_and_the_others_go_on_as_before(tiny):
     for row, tokens in whole.items():
         end = tokens.index(first) + 1 if first in tokens else len(tokens)
         assert cut[row] == tokens[:end]
+
+
+def test_room_for_one_hot_neuron_changes_no_answer(model, monkeypatch):
+    """Neurons are read while the layers below the band run, and may have left memory when another question's arrive."""
+    from neurag.hyper_layer import layer
+
+    options = AnswerOptions(route=RouteOptions(null=0.0, temperature=0.5), max_new_tokens=6)
+    usual = [told(a) for a in model.answers(QUESTIONS, options)]
+    assert any(len(a[2]) > 1 for a in usual)
+    monkeypatch.setattr(layer, "HOT_NEURONS", 1)
+    asked = Model(model.backbone, model.bank)
+    for _ in range(2):
+        assert [told(a) for a in asked.answers(QUESTIONS, options)] == usual
+    assert len(asked._layers[options.route]._hot) == 1

@@ -17,8 +17,9 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -51,8 +52,12 @@ class Firing:
     first: Routed | None = None
     """The choice at the last prompt token; `routed` may move on when rerouting."""
     fused: Tensor | None = None
+    held: dict[str, Tensor] = field(default_factory=dict)
+    """B of the chosen neurons by row id, [L, R, D], as far as they are in memory."""
+    coming: Future[dict[str, tuple[np.ndarray, np.ndarray]]] | None = None
+    """Neurons that are being read."""
     seconds: float = 0.0
-    """Time spent on the first choice, with fetching; later choices are part of writing."""
+    """Time spent on the first choice; later choices are part of writing."""
     states: Tensor | None = None
     importance: Tensor | None = None
 
@@ -69,12 +74,14 @@ class HyperLayer:
         options: RouteOptions,
     ) -> None:
         self.backbone, self.bank, self.options = backbone, bank, options
+        self.space = space
         # one position is too little work for the half-precision kernels of a CPU: in float32 it is four times as fast
-        self.space = replace(space, down=space.down.float(), offset=space.offset.float())
+        self._down, self._shift = space.down.float().unbind(), (-space.offset.float()).unbind()
         self.router = Router(calibration, options)
         self._index: RoutingIndex | None = None
         self._version = -1
         self._hot: OrderedDict[str, Tensor] = OrderedDict()
+        self._reader = ThreadPoolExecutor(1, "neurons")
 
     @property
     def index(self) -> RoutingIndex:
@@ -157,43 +164,52 @@ class HyperLayer:
             self._fetch(firing)
 
     def _fetch(self, firing: Firing) -> None:
-        active = [(r, w) for r, w in zip(firing.routed.rows, firing.routed.weights, strict=True) if w > 1e-3]
-        if not active:
-            firing.fused = None
-            return
-        neurons = self._neurons(firing.index, [r for r, _ in active], firing.seed)
-        firing.fused = fuse(neurons, [w for _, w in active]).to(self.backbone.device)
+        """Begin to read the chosen neurons; the layers up to the band go on meanwhile."""
+        ids = list(dict.fromkeys(firing.index.ids[max(row, 0)] for row, _ in _acting(firing)))
+        firing.fused, firing.held = None, {name: self._hot[name] for name in ids if name in self._hot}
+        if missing := [name for name in ids if name not in firing.held]:
+            firing.coming = self._reader.submit(self.bank.neurons, missing)
+        elif ids:
+            self._take_in(firing)
 
-    def _neurons(self, index: RoutingIndex, rows: Sequence[int], seed: int) -> list[Tensor]:
-        """B of each row, [L, R, D]; from memory where they were used before."""
-        ids = [index.ids[max(r, 0)] for r in rows]
-        missing = [i for i in ids if i not in self._hot]
-        if missing:
-            for name, (values, scale) in self.bank.neurons(missing).items():
-                self._hot[name] = dequantise(values, scale)
-        out = []
-        for row, name in zip(rows, ids, strict=True):
+    def _take_in(self, firing: Firing) -> None:
+        """Fuse the chosen neurons, those that had to be read among them, and keep them in memory."""
+        if firing.coming is not None:
+            read, firing.coming = firing.coming.result(), None
+            firing.held |= {name: dequantise(*told) for name, told in read.items()}
+        rows, weights = zip(*_acting(firing), strict=True)
+        neurons = [firing.held[firing.index.ids[max(row, 0)]] for row in rows]
+        drawn = [b if row >= 0 else random_like(b, firing.seed) for row, b in zip(rows, neurons, strict=True)]
+        firing.fused = fuse(drawn, weights).to(self.backbone.device)
+        for name, neuron in firing.held.items():
+            self._hot[name] = neuron
             self._hot.move_to_end(name)
-            out.append(self._hot[name] if row >= 0 else random_like(self._hot[name], seed))
         while len(self._hot) > HOT_NEURONS:
             self._hot.popitem(last=False)
-        return out
 
     def _speak(self, firings: Sequence[Firing], place: int, units: Tensor, output: Tensor) -> Tensor | None:
         """y = W x + sum_i a_i B_i A (x - mu) at the last position; None, and no change, when nothing fires."""
-        speaking = next((firing.fused for firing in firings if firing.fused is not None), None)
-        if speaking is None:
+        for firing in firings:
+            if firing.coming is not None:
+                self._take_in(firing)
+        speaking = [firing.fused for firing in firings if firing.fused is not None]
+        if not speaking:
             return None
-        read = self.space.read(place, units[:, -1].float())  # [B, R]
+        read = torch.nn.functional.linear(units[:, -1].float(), self._down[place], self._shift[place])  # [B, R]
         if len(firings) == 1:
-            said = read @ speaking[place]
+            said = read @ speaking[0][place]
         else:
-            silent = torch.zeros_like(speaking[place])
+            silent = torch.zeros_like(speaking[0][place])
             fused = torch.stack([silent if f.fused is None else f.fused[place] for f in firings])
             said = (read[:, None] @ fused)[:, 0]
         changed: Tensor = output.clone()  # never in place: other hooks may hold the output
         changed[:, -1].add_(said)
         return changed
+
+
+def _acting(firing: Firing) -> list[tuple[int, float]]:
+    """(row, weight) of the chosen neurons that have a say."""
+    return [(r, w) for r, w in zip(firing.routed.rows, firing.routed.weights, strict=True) if w > 1e-3]
 
 
 def _allowed(index: RoutingIndex, labels: Sequence[str] | None, without: Sequence[str]) -> np.ndarray | None:

@@ -64,7 +64,7 @@ class Calibration:
         return torch.nn.functional.normalize((hidden.float() - self.mean) @ self.whiten, dim=-1)
 
     def yardstick(self, queries: Tensor, keys: int | None = None) -> Yardstick:
-        """What chance reaches for each of the queries [T, key_width]; told by the first `keys` neutral keys, or by all."""
+        """What chance reaches for each of the queries [T, key_width], by all neutral keys or the first `keys`."""
         return Yardstick.of(queries, self.neutral[:keys])
 
     def salience(self, queries: Tensor) -> Tensor:
