@@ -104,7 +104,7 @@ class RouteOptions:
     """How much better a new leader must score before rerouting switches to it."""
     exact_below: int = 512
     """Up to this many rows every neuron is scored exactly; beyond, a coarse pass picks candidates."""
-    candidates: int = 64
+    candidates: int = 48
     """Rows that the coarse pass hands to exact scoring."""
 
 
