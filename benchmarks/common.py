@@ -18,11 +18,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
+
+from neurag.evaluation.rates import recall_at as recall_at  # one definition for benchmarks and `neurag eval`
 
 T = TypeVar("T")
 
@@ -63,11 +65,6 @@ def read_rows(folder: Path, stem: str, limit: int | None = None) -> list[dict[st
 def passages_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Every passage of the rows once, by id: a closed corpus."""
     return {doc["id"]: doc for row in rows for doc in row["docs"]}
-
-
-def recall_at(ranked: Sequence[str], gold: Collection[str], k: int) -> float:
-    """Share of the gold documents among the first k."""
-    return len(set(ranked[:k]) & set(gold)) / len(gold)
 
 
 def interleaved(systems: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:

@@ -12,7 +12,6 @@ import torch
 from neurag.app.cli import main
 from neurag.config import EncodeOptions, EvalOptions, UsageError
 from neurag.decoding import decode
-from neurag.evaluation import run
 from neurag.evaluation.collection import collect
 from neurag.evaluation.data import Row, read_rows
 from neurag.evaluation.lora import Lora, applied, fuse_means, fuse_sum, start, targets
@@ -114,7 +113,7 @@ def test_closed_rag_and_oracle_agree_with_an_independent_script(data, real):
 
 
 def test_every_system_answers_every_row_and_the_json_is_the_published_one(data, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "load_backbone", lambda *_: tiny)
+    monkeypatch.setattr("neurag.model.load_backbone", lambda *_: tiny)
     names = "closed,rag-bm25,rag-oracle,rag-random,prag,neurag,neurag-oracle,neurag-wrong,neurag-random,hybrid"
     names += ",hybrid-oracle"
     out, page = tmp_path / "deep" / "out.json", tmp_path / "page.html"
@@ -180,7 +179,7 @@ def test_a_stopped_run_goes_on_and_a_second_one_asks_nothing_again(data, tiny, m
 
 
 def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "load_backbone", lambda *_: tiny)
+    monkeypatch.setattr("neurag.model.load_backbone", lambda *_: tiny)
     lines = data.read_text(encoding="utf-8").splitlines()
     data.write_text("\n".join([lines[0], "{half", *lines[1:], lines[2], '{"answers": []}']), encoding="utf-8")
     out = tmp_path / "out.json"
@@ -204,7 +203,7 @@ def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkey
     ],
 )
 def test_a_wrong_request_is_one_line(data, tiny, monkeypatch, capsys, arguments, expected):
-    monkeypatch.setattr(run, "load_backbone", lambda *_: tiny)
+    monkeypatch.setattr("neurag.model.load_backbone", lambda *_: tiny)
     assert main(["eval", str(data), *arguments]) in (1, 2)
     told = capsys.readouterr().err.strip().splitlines()
     assert expected in told[-1]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from ..knowledge.bank import Bank
 from ..knowledge.documents import Chunk, Document, chunk_document
 from ..knowledge.pipeline import Report, encode
 from .data import Doc, Row, documents_of
+from .results import write_whole
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Collection:
     documents: tuple[Document, ...]
     chunks: tuple[Chunk, ...]
 
-    @property
+    @cached_property
     def passages(self) -> list[tuple[str, str, str, str]]:
         """(id, document id, title, text) of every chunk, as retrieval takes them."""
         return [(c.id, c.document.id, c.document.title, c.text) for c in self.chunks]
@@ -103,9 +103,7 @@ def open_bank(
         path.parent.mkdir(parents=True, exist_ok=True)
         report = encode(collection.documents, path, backbone.name, options, augment, progress, backbone)
         seconds += report.seconds
-        aside = taken.with_name(f".{os.getpid()}-{taken.name}")
-        aside.write_text(json.dumps(seconds))
-        aside.replace(taken)
+        write_whole(taken, json.dumps(seconds))
     return Bank.open(path, backbone.fingerprint, backbone.tokenizer_fingerprint), seconds
 
 

@@ -8,14 +8,14 @@ Not here: the definitions (metrics.py, rates.py, statistics.py), and asking the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 
 from .data import Row
 from .metrics import adopted_wrong, answer_recall, answer_words, exact_match, f1, match, says_no_answer
-from .rates import abstention, citation
+from .rates import abstention, citation, recall_at
 from .results import Fired, Judged, PairFigures, SystemFigures
 from .statistics import compare, holm, wilson
 from .systems import Given
@@ -26,6 +26,8 @@ def judge(row: Row, system: str, given: Given) -> Judged:
     said, failed = given.answer, bool(given.error)
     answerable = bool(row.answers)
     precision, recall = citation(_cited(given), row.gold) if given.fired else (None, None)
+    ranked = given.ranked or ()
+    sought = given.ranked is not None and bool(row.gold)
     return Judged(
         id=row.id,
         system=system,
@@ -38,8 +40,8 @@ def judge(row: Row, system: str, given: Given) -> Judged:
         adopted_wrong=adopted_wrong(said, row.wrong_answers, row.answers) if row.wrong_answers else None,
         citation_precision=precision,
         citation_recall=recall,
-        recall_at_1=recall_at(given.ranked, row.gold, 1),
-        recall_at_5=recall_at(given.ranked, row.gold, 5),
+        recall_at_1=recall_at(ranked, row.gold, 1) if sought else None,
+        recall_at_5=recall_at(ranked, row.gold, 5) if sought else None,
         answer_words=answer_words(said),
         doc_ids=given.used,
         fired=tuple(Fired(*told) for told in given.fired),
@@ -53,11 +55,6 @@ def judge(row: Row, system: str, given: Given) -> Judged:
 def timed(answer: Judged, alone: Given) -> Judged:
     """The answer with the times of the same question asked alone."""
     return replace(answer, seconds=alone.seconds, first_token_s=alone.first_token_s)
-
-
-def recall_at(ranked: Sequence[str] | None, gold: Collection[str], k: int) -> float | None:
-    """Share of a question's gold documents among the first k; None where nothing was looked for or is gold."""
-    return len(set(ranked[:k]) & set(gold)) / len(set(gold)) if ranked is not None and gold else None
 
 
 def _cited(given: Given) -> list[str]:

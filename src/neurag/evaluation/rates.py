@@ -58,5 +58,10 @@ def citation(cited: Sequence[str], gold: Collection[str]) -> tuple[float | None,
     return told.precision, told.recall
 
 
+def recall_at(ranked: Sequence[str], gold: Collection[str], k: int) -> float:
+    """Return the share of a question's gold documents (at least one) among the first k."""
+    return len(set(ranked[:k]) & set(gold)) / len(set(gold))
+
+
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None

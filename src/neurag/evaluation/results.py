@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..config import NeuragError
+from .statistics import clear
 
 T = TypeVar("T")
 
@@ -119,8 +120,8 @@ class PairFigures:
 
     @property
     def clear(self) -> bool:
-        """Whether the systems can be told apart: the interval does not hold 0, and p, where known, is below 0.05."""
-        return (self.low > 0 or self.high < 0) and not self.p >= 0.05
+        """Whether the systems can be told apart (`statistics.clear`)."""
+        return clear(self.low, self.high, self.p)
 
 
 @dataclass(frozen=True)

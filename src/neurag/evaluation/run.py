@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..backbone import Backbone, cache_folder, load_backbone
-from ..config import DEFAULT_MODEL, EvalOptions, UsageError
+from ..backbone import Backbone, cache_folder
+from ..config import EvalOptions, UsageError
 from ..knowledge.bank import Bank
 from ..knowledge.pipeline import Progress
 from ..model import Model
@@ -28,7 +28,7 @@ from .collection import Collection, collect, open_bank
 from .data import Broken, Row, read_rows
 from .judge import comparisons, figures, judge, timed
 from .registry import make_system, needs_bank
-from .results import Judged, Question, Result
+from .results import Judged, Question, Result, write_whole
 from .systems import Given, System, World
 
 
@@ -64,15 +64,13 @@ def evaluate(
     """
     needed = any(needs_bank(name) for name in options.systems)  # names a wrong system before the slow parts
     rows, broken = _rows(data, options.limit, watch)
-    opened = Bank.open(bank) if bank is not None else None
-    backbone = backbone or load_backbone(model or (opened.manifest.model if opened else DEFAULT_MODEL))
+    loaded = Model.load(bank, model, backbone)
+    backbone, opened = loaded.backbone, loaded.bank
     collection = collect(rows, backbone, options.documents)
     if needed and not collection.chunks and opened is None:
         raise UsageError("the rows have no documents: name a bank with --bank, or only systems that need none")
     seconds = None
-    if opened is not None:
-        opened = Bank.open(bank or "", backbone.fingerprint, backbone.tokenizer_fingerprint)
-    elif needed:
+    if needed and opened is None:
         opened, seconds = open_bank(collection, backbone, progress=watch.encoding)
     world = World(Model(backbone, opened), rows, collection, options)
     systems = [make_system(name, world) for name in options.systems]
@@ -151,11 +149,7 @@ class _Kept:
         """Keep what the system said; a group in which something failed is asked again next time."""
         if any(one.error for one in given):
             return
-        path = self._path(system, rows)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".part")
-        aside.write_text(json.dumps([asdict(one) for one in given]), encoding="utf-8")
-        aside.replace(path)
+        write_whole(self._path(system, rows), json.dumps([asdict(one) for one in given]))
 
     def _path(self, system: str, rows: Sequence[Row]) -> Path:
         told = "\n".join(f"{row.id}\t{row.question}\t{row.gold}" for row in rows)

@@ -62,9 +62,13 @@ class Pair:
         # adding 0.0 turns -0.0 into 0.0
         mean, low, high = (round(100 * share, 1) + 0.0 for share in (self.difference, self.low, self.high))
         p = "p<0.001" if self.p < 0.001 else f"p={self.p:.3f}"
-        unclear = self.low <= 0 <= self.high or self.p >= 0.05
         line = f"{self.a} - {self.b}: {mean:+.1f} [{low:.1f}, {high:.1f}], n={self.n} ({p})"
-        return line + ", no clear difference" if unclear else line
+        return line if clear(self.low, self.high, self.p) else line + ", no clear difference"
+
+
+def clear(low: float, high: float, p: float) -> bool:
+    """Whether two systems can be told apart: the interval does not hold 0, and p, where known, is below 0.05."""
+    return (low > 0 or high < 0) and not p >= 0.05
 
 
 def bootstrap(differences: npt.ArrayLike, samples: int = 10_000, seed: int = 0, level: float = 0.95) -> Interval:

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -74,9 +74,8 @@ class HyperLayer:
         options: RouteOptions,
     ) -> None:
         self.backbone, self.bank, self.options = backbone, bank, options
-        self.space = space
         # one position is too little work for the half-precision kernels of a CPU: in float32 it is four times as fast
-        self._down, self._shift = space.down.float().unbind(), (-space.offset.float()).unbind()
+        self.space = replace(space, down=space.down.float(), shift=space.shift.float())
         self.router = Router(calibration, options)
         self._index: RoutingIndex | None = None
         self._version = -1
@@ -195,7 +194,7 @@ class HyperLayer:
         speaking = [firing.fused for firing in firings if firing.fused is not None]
         if not speaking:
             return None
-        read = torch.nn.functional.linear(units[:, -1].float(), self._down[place], self._shift[place])  # [B, R]
+        read = self.space.read(place, units[:, -1].float())  # [B, R]
         if len(firings) == 1:
             said = read @ speaking[0][place]
         else:

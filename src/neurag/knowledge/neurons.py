@@ -42,8 +42,8 @@ class InputSpace:
     down: Tensor
     """A, [L, R, F]: the asked directions, then N(0, 1/F) with each unit divided by its spread, all scaled to a
     fixed root mean square."""
-    offset: Tensor
-    """A mu, [L, R]."""
+    shift: Tensor
+    """-A mu, [L, R]."""
     version: str
 
     @classmethod
@@ -66,12 +66,12 @@ class InputSpace:
         down = torch.cat([asked, random], 1)
         told = f"{DRAWING} {calibration.version} {layers} {rank} {scale} {seed}"
         device = calibration.mean.device
-        return cls(layers, down.to(device), offset.to(device), hashlib.sha256(told.encode()).hexdigest()[:16])
+        return cls(layers, down.to(device), -offset.to(device), hashlib.sha256(told.encode()).hexdigest()[:16])
 
     def read(self, place: int, units: Tensor) -> Tensor:
         """A (x - mu) in the band's layer number `place`: [..., F] -> [..., R]."""
-        down, offset = self.down[place].to(units.dtype), self.offset[place].to(units.dtype)
-        return torch.nn.functional.linear(units, down, -offset)
+        down, shift = self.down[place].to(units.dtype), self.shift[place].to(units.dtype)
+        return torch.nn.functional.linear(units, down, shift)
 
 
 def quantise(neurons: Tensor) -> tuple[np.ndarray, np.ndarray]:
