@@ -17,10 +17,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Every benchmark at a small size, then docs/results.md. FULL=1: full sizes. ONLY="answer routing": just these.
 bench: $(READY)
-	$(BIN)/python benchmarks/encode.py --quick
-	$(BIN)/python benchmarks/answer.py --quick
-	$(BIN)/python benchmarks/routing.py --quick
+	$(BIN)/python benchmarks/bench.py $(if $(FULL),--full) $(addprefix --only ,$(ONLY)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean:
 	rm -rf $(VENV)

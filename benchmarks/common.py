@@ -1,4 +1,4 @@
-"""What the three benchmarks share: arguments, data, timing, recall, and the JSON they write.
+"""What the benchmarks share: arguments, data, timing, recall, and the JSON they write.
 
 Not here: any measuring of its own. Figures are saved after every stage, atomically, so an interrupted run
 leaves a valid file that says `"complete": false`.
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -24,7 +26,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import neurag
 from neurag.evaluation.rates import recall_at as recall_at  # one definition for benchmarks and `neurag eval`
+from neurag.evaluation.results import write_whole
 
 T = TypeVar("T")
 
@@ -37,7 +41,7 @@ def arguments(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--quick", action="store_true", help="a smaller run, at most five minutes on 2 cores")
+    parser.add_argument("--quick", action="store_true", help="a smaller run, minutes on 2 cores")
     parser.add_argument("--data", type=Path, default=None, help="question files (default ../shared/data)")
     parser.add_argument("--json", type=Path, default=None, help="where to write figures and meta")
     parser.add_argument("--seed", type=int, default=0)
@@ -54,12 +58,17 @@ def data_folder(told: Path | None) -> Path:
 
 def read_rows(folder: Path, stem: str, limit: int | None = None) -> list[dict[str, Any]]:
     """The first `limit` rows of STEM.jsonl.gz or STEM.jsonl."""
-    for path in (folder / f"{stem}.jsonl.gz", folder / f"{stem}.jsonl"):
-        if path.exists():
-            whole = path.read_bytes()
-            lines = (gzip.decompress(whole) if path.suffix == ".gz" else whole).splitlines()
-            return [json.loads(line) for line in lines[:limit]]
-    raise SystemExit(f"no {stem}.jsonl.gz in {folder} (docs/data.md says how to get it)")
+    path = find_rows(folder, stem)
+    if path is None:
+        raise SystemExit(f"no {stem}.jsonl.gz in {folder} (docs/data.md says how to get it)")
+    whole = path.read_bytes()
+    lines = (gzip.decompress(whole) if path.suffix == ".gz" else whole).splitlines()
+    return [json.loads(line) for line in lines[:limit]]
+
+
+def find_rows(folder: Path, stem: str) -> Path | None:
+    """STEM.jsonl.gz or STEM.jsonl, whichever is there."""
+    return next((p for p in (folder / f"{stem}.jsonl.gz", folder / f"{stem}.jsonl") if p.exists()), None)
 
 
 def passages_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -105,10 +114,11 @@ class Report:
     """The figures of one run and how they came about, saved after every change."""
 
     def __init__(self, asked: argparse.Namespace) -> None:
+        self._start = time.perf_counter()
         self.out: Path | None = asked.json
         self.figures: dict[str, float] = {}
         self.meta: dict[str, Any] = {
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "commit": commit(),
             "machine": machine(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -131,31 +141,40 @@ class Report:
 
     def finish(self) -> None:
         """Print all figures and mark the run complete."""
-        self.meta["complete"] = True
+        self.meta |= {"complete": True, "minutes": round((time.perf_counter() - self._start) / 60, 1)}
         self.save()
         show("Figures", ("figure", "value"), [(n, f"{v:.5g}") for n, v in self.figures.items()])
 
     def save(self) -> None:
         """Write the JSON aside, then swap it in."""
-        if self.out is None:
-            return
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.out.with_name(f".{self.out.name}.{os.getpid()}")
-        told = {"figures": self.figures, "meta": self.meta}
-        aside.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        aside.replace(self.out)
+        if self.out is not None:
+            write_whole(self.out, json.dumps({"figures": self.figures, "meta": self.meta}, indent=2) + "\n")
 
 
 def commit() -> str:
-    """Short hash of the checkout, with "-dirty" where files differ from it; "unknown" outside git."""
+    """Short hash of the checkout, with "-dirty" where files differ from it; "unknown" outside git.
+
+    docs/results.md may differ: it is what a refresh writes.
+    """
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=CHECKOUT, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
     try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=CHECKOUT, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs/results.md")
+        return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return told.stdout.strip()
+
+
+def code_version() -> str:
+    """Hash of the package's own files: whatever was made by other code has another one."""
+    told = hashlib.sha256()
+    for path in sorted(Path(neurag.__file__).parent.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            told.update(path.name.encode() + path.read_bytes())
+    return told.hexdigest()[:12]
 
 
 def machine() -> str:

@@ -155,6 +155,7 @@ def main() -> None:
     report.add(
         documents_per_second=1 / each,
         prag_seconds_per_document=equal,
+        prag_documents_per_second=1 / equal,
         ratio_to_prag_equal_accuracy=equal / each,
         ratio_to_prag_recipe=recipe / each,
     )

@@ -80,7 +80,7 @@ def main() -> None:
     report.meta |= {"model": backbone.name, "rows": count, "systems": list(SYSTEMS)}
     options = EvalOptions(systems=SYSTEMS, timed=0, seed=asked.seed)
     with TemporaryDirectory() as folder:
-        os.environ["NEURAG_CACHE"] = os.environ.get("NEURAG_CACHE") or str(Path(folder) / "cache")
+        os.environ["NEURAG_CACHE"] = str(Path(folder) / "cache")  # answers kept by an earlier run would cost nothing
         data = Path(folder) / "rows.jsonl"
         write_rows(data, count)
         # the same documents, so the same bank; other answers, so none of them is kept for the run that is measured

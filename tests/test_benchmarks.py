@@ -124,3 +124,321 @@ def test_five_thousand_rows_are_taken_from_what_there_is(bench):
     assert [b.ids for b in taken] == [["a", "b", "c"], ["a", "b"]]
     assert [len(b.keys) for b in taken] == [6, 3]
     assert routing.distinct(iter("aabbc"), 2) == ["a", "b"]
+
+
+PAGE = """# Results
+
+By hand, before.
+
+<!-- answer:begin -->
+the last full run
+<!-- answer:end -->
+
+By hand, between.
+
+<!-- answer-quick:begin -->
+<!-- answer-quick:end -->
+<!-- harness:begin -->
+<!-- harness:end -->
+<!-- harness-quick:begin -->
+<!-- harness-quick:end -->
+
+By hand, after.
+"""
+
+
+def told(command, figures, quick=True, complete=True, **meta):
+    fixed = {"commit": "abc1234", "machine": "a mill, 2 cores", "date": "2026-11-21T10:00:00+00:00", "seed": 0}
+    return json.dumps(
+        {"figures": figures, "meta": {"command": command, "quick": quick, "complete": complete, **fixed, **meta}}
+    )
+
+
+def harness(overhead, **more):
+    figures = {"harness_overhead": overhead, "seconds": 10.0, "model_seconds": 9.0}
+    return told("harness.py --quick", figures, rows=48, systems=["closed", "neurag"], **more)
+
+
+def answer(quick, first=1.2):
+    sized = {"rows": 5000, "rows_with_own_keys": 500, "questions": 8, "repeats": 3}
+    medians = {"neurag": {"first_token_s": 0.06, "routing_s": 0.006, "total_s": 0.6, "prompt_tokens": 31}}
+    return told("answer.py", {"first_token_vs_closed": first}, quick, medians=medians, **sized)
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "docs" / "results.md"
+    path.parent.mkdir()
+    path.write_text(PAGE)
+    return path
+
+
+def inside(text, name):
+    return text.partition(f"<!-- {name}:begin -->\n")[2].partition(f"<!-- {name}:end -->")[0]
+
+
+def test_a_quick_run_fills_its_block_and_nothing_else(bench, page, tmp_path):
+    run = tmp_path / "answer.json"
+    run.write_text(answer(quick=True))
+    assert bench("results").refresh(page, [run]) == ["answer-quick"]
+    text = page.read_text()
+    made = inside(text, "answer-quick")
+    assert "| NeuRAG | 0.06 | 0.006 | 0.6 | 31 |" in made
+    for words in ("`python benchmarks/answer.py`", "commit abc1234", "a mill, 2 cores", "2026-11-21", "8 questions"):
+        assert words in made.splitlines()[0]
+    assert inside(text, "answer") == "the last full run\n"
+    assert text.replace(made, "") == PAGE
+    assert [p.name for p in page.parent.iterdir()] == ["results.md"]
+
+
+def test_a_full_run_replaces_the_last_full_one(bench, page, tmp_path):
+    run = tmp_path / "answer.json"
+    run.write_text(answer(quick=False))
+    results = bench("results")
+    assert results.refresh(page, [run]) == ["answer"]
+    once = page.read_text()
+    assert "the last full run" not in once
+    assert inside(once, "answer-quick") == ""
+    results.refresh(page, [run])
+    assert page.read_text() == once
+
+
+@pytest.mark.parametrize("text", [harness(0.01, complete=False), "{", "[]", '{"figures": {}}', None])
+def test_a_run_that_is_not_complete_changes_nothing(bench, page, tmp_path, text):
+    run = tmp_path / "harness.json"
+    if text is not None:
+        run.write_text(text)
+    assert bench("results").refresh(page, [run]) == []
+    assert page.read_text() == PAGE
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("<!-- answer:end -->", ""),
+        ("<!-- answer:begin -->", "<!-- answer:begin --><!-- answer:begin -->"),
+        ("<!-- answer:begin -->\nthe last full run\n<!-- answer:end -->", "<!-- answer:end --><!-- answer:begin -->"),
+    ],
+)
+def test_a_page_without_a_block_is_refused_before_the_work(bench, page, damage):
+    bench("results").check(page, ["answer", "harness"])
+    page.write_text(PAGE.replace(*damage))
+    with pytest.raises(SystemExit, match="answer:begin"):
+        bench("results").check(page, ["answer", "harness"])
+
+
+def test_the_page_of_this_checkout_has_every_block_and_every_sheet_a_script(bench):
+    sheets = bench("tables").SHEETS
+    bench("results").check(BENCHMARKS.parent / "docs" / "results.md", sheets)
+    assert all((BENCHMARKS / f"{name}.py").exists() for name in sheets)
+
+
+def test_a_shown_command_names_no_place(bench):
+    shown = bench("results").shown
+    assert shown("answer.py --quick --json /home/x/a.json --seed 3 --data=/home/x") == "answer.py --quick --seed 3"
+    assert shown("answer.py --json '/home/my x/a.json' --quick") == "answer.py --quick"
+
+
+def test_whether_a_target_is_reached_is_computed(bench):
+    tables = bench("tables")
+    figures = {"recall_at_5_popqa": 0.9, "bm25_recall_at_5_popqa": 0.9, "prag_bytes_per_document": 760_320}
+    cases = [("harness_overhead", 0.03, True), ("harness_overhead", 0.0301, False), ("own_exact", 0.8999, False)]
+    cases += [("recall_at_5_popqa", 0.9, True), ("recall_at_5_popqa", 0.8999, False)]
+    cases += [("bytes_per_document", 152_064, True), ("bytes_per_document", 152_065, False)]
+    for name, value, reached in cases:
+        verdict = tables.target(name, figures).verdict(value)
+        assert verdict.endswith(": reached" if reached else ": **missed**"), (name, value)
+    assert tables.target("two_right", figures) is None
+    assert tables.target("recall_at_5_2wikimultihopqa", figures) is None
+
+
+def test_rounding_never_hides_a_miss(bench):
+    tables = bench("tables")
+    wanted = tables.TARGETS["first_token_vs_closed"]
+    assert tables.measured(1.1423, wanted) == "**1.14**"
+    assert tables.measured(1.1504, wanted) == "**1.1504**"
+    assert tables.measured(0.89996, tables.TARGETS["own_exact"]) == "**0.89996**"
+    assert tables.measured(92_800, tables.target("bytes_per_document", {"prag_bytes_per_document": 760_320})) == (
+        "**92,800**"
+    )
+
+
+def test_a_ratio_that_is_no_measurement_says_so(bench):
+    lines = bench("tables").lines
+    figures = {"ratio_to_prag_equal_accuracy": 18.2}
+    assert "18.2** (scaled" in lines("encode", figures, {"bound": True, "scaled": True})[-1]
+    assert "18.2** (a lower bound)" in lines("encode", figures, {"bound": True, "scaled": False})[-1]
+    assert "18.2** | at least 10: reached" in lines("encode", figures, {})[-1]
+
+
+def test_recall_is_shown_beside_bm25s(bench):
+    figures = {}
+    for stem, (ours, theirs) in {"popqa": (0.91, 0.9), "hotpotqa": (0.8, 0.82), "2wikimultihopqa": (0.5, 0.6)}.items():
+        for k in (1, 5):
+            figures |= {f"recall_at_{k}_{stem}": ours, f"bm25_recall_at_{k}_{stem}": theirs}
+    sized = {"questions": 1000, "documents": 20, "seconds_per_question": 0.03, "bm25_seconds_per_question": 0.0002}
+    sets = {stem: dict(sized) for stem in ("popqa", "hotpotqa", "2wikimultihopqa")}
+    sets["popqa"]["seconds_per_question"] = 0.05
+    made = bench("tables").recall_table(figures, {"sets": sets})
+    assert made[2] == "| popqa | 1,000 | 20 | **0.910** | 0.900 | **0.910** | 0.900 | reached |"
+    assert made[3].endswith("| 0.800 | **0.820** | **missed** |")
+    assert made[4].endswith("| no target |")
+    assert "30 to 50 ms" in made[-1]
+
+
+def test_quality_is_shown_with_intervals_and_the_verdicts_that_matter(bench):
+    figures = {"match_neurag_popqa": 0.25, "match_closed_popqa": 0.0}
+    meta = {
+        "systems": ["closed", "rag-oracle", "neurag"],
+        "sets": {"popqa": {"questions": 16, "documents": 20, "encode_seconds": 61.4}},
+        "intervals": {"match_neurag_popqa": [0.102, 0.495], "match_closed_popqa": [0.0, 0.194]},
+        "verdicts": {
+            "popqa": ["neurag - closed: +25.0", "neurag - rag-bm25: +6.2 [0.0, 18.8], n=16", "x failed at 1 of 2"]
+        },
+    }
+    made = bench("tables").lines("quality", figures, meta)
+    assert "popqa 16 questions, 20 documents (61 s to encode)" in made[0]
+    assert "| neurag | 25 [10, 50] |" in made
+    assert "| rag-oracle |  |" in made
+    assert made[-2:] == ["- popqa: neurag - rag-bm25: +6.2 [0.0, 18.8], n=16", "- popqa: x failed at 1 of 2"]
+
+
+GOOD = """
+import sys
+from pathlib import Path
+Path(sys.argv[sys.argv.index("--json") + 1]).write_text({text!r})
+"""
+
+
+@pytest.fixture
+def place(bench, page, tmp_path):
+    """A checkout with two benchmarks of its own: answer.py fails halfway, harness.py is good."""
+    made = bench("bench").Place(tmp_path / "scripts", tmp_path / "figures", page)
+    for size in ("full", "quick"):
+        (made.figures / size).mkdir(parents=True)
+    made.scripts.mkdir()
+    half = answer(quick=True).replace('"complete": true', '"complete": false')
+    (made.scripts / "answer.py").write_text(GOOD.format(text=half) + "sys.exit(3)\n")
+    (made.scripts / "harness.py").write_text(GOOD.format(text=harness(0.01)))
+    return made
+
+
+BOTH = ["--only", "answer", "--only", "harness"]
+
+
+def test_one_that_fails_does_not_stop_the_others(bench, place, capfd):
+    kept = place.kept("answer", full=False)
+    kept.write_text(answer(quick=True, first=1.1))
+    assert bench("bench").main(BOTH, place) == 1
+    text = place.page.read_text()
+    assert "**0.01** | at most 0.03: reached" in inside(text, "harness-quick")
+    assert inside(text, "answer-quick") == ""  # what is kept of an earlier run is not told as this one's
+    assert json.loads(kept.read_text())["meta"]["complete"] is True
+    told = capfd.readouterr()
+    assert "answer: failed with exit code 3" in told.err
+    assert "make bench ONLY=answer" in told.err
+
+
+def test_a_script_that_says_nothing_complete_has_failed(bench, place, capfd):
+    (place.scripts / "harness.py").write_text(GOOD.format(text=harness(0.01, complete=False)))
+    assert bench("bench").main(["--only", "harness"], place) == 1
+    assert place.page.read_text() == PAGE
+    assert "no complete figures" in capfd.readouterr().err
+
+
+def test_flags_reach_the_scripts(bench, place, tmp_path):
+    said = tmp_path / "said"
+    (place.scripts / "harness.py").write_text(
+        GOOD.format(text=harness(0.01, quick=False)) + f"Path({str(said)!r}).write_text(' '.join(sys.argv[1:]))\n"
+    )
+    main = bench("bench").main
+    assert main(["--only", "harness", "--full", "--seed", "4", "--data", "rows"], place) == 0
+    assert "--quick" not in said.read_text()
+    assert said.read_text().endswith("--data rows --seed 4")
+    assert place.kept("harness", full=True).exists()
+    assert "at most 0.03" in inside(place.page.read_text(), "harness")
+    main(["--only", "harness"], place)
+    assert said.read_text().endswith("--quick")
+
+
+def test_what_is_done_at_this_commit_is_not_run_again(bench, place, monkeypatch):
+    runner = bench("bench")
+    kept = place.kept("harness", full=False)
+    kept.write_text(harness(0.02))
+    for now, overhead in (("abc1234", 0.02), ("abc1234-dirty", 0.01)):
+        monkeypatch.setattr(runner, "commit", lambda now=now: now)
+        assert runner.main(["--only", "harness", "--resume"], place) == 0
+        assert json.loads(kept.read_text())["figures"]["harness_overhead"] == overhead
+
+
+def test_the_page_can_be_written_again_without_running(bench, place):
+    place.kept("answer", full=False).write_text(answer(quick=True))
+    place.kept("answer", full=True).write_text(answer(quick=False, first=1.1))
+    (place.scripts / "answer.py").unlink()
+    assert bench("bench").main([*BOTH, "--refresh"], place) == 0
+    text = place.page.read_text()
+    assert "**1.2**" in inside(text, "answer-quick")
+    assert "**1.1**" in inside(text, "answer")
+
+
+def test_ctrl_c_keeps_what_is_done(bench, place, monkeypatch, capfd):
+    runner = bench("bench")
+    run = runner.run
+
+    def interrupted(name, *rest):
+        if name == "harness":
+            raise KeyboardInterrupt
+        return run(name, *rest)
+
+    (place.scripts / "answer.py").write_text(GOOD.format(text=answer(quick=True)))
+    monkeypatch.setattr(runner, "run", interrupted)
+    assert runner.main(BOTH, place) == 1
+    assert "**1.2**" in inside(place.page.read_text(), "answer-quick")
+    assert "harness: stopped" in capfd.readouterr().err
+
+
+def test_the_page_alone_does_not_make_a_checkout_dirty(bench, tmp_path, monkeypatch):
+    import subprocess
+
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    (tmp_path / "docs").mkdir()
+    for name in ("docs/results.md", "code.py"):
+        (tmp_path / name).write_text("old\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    common = bench("common")
+    monkeypatch.setattr(common, "CHECKOUT", tmp_path)
+    clean = common.commit()
+    (tmp_path / "docs" / "results.md").write_text("new\n")
+    assert common.commit() == clean
+    (tmp_path / "code.py").write_text("new\n")
+    assert common.commit() == f"{clean}-dirty"
+
+
+def test_quality_asks_what_the_gold_documents_can_answer(bench):
+    def row(name, answers, *docs):
+        return {"id": name, "answers": answers, "docs": [{"relevant": r, "text": t} for r, t in docs]}
+
+    good = row("good", ["Oskerby"], (False, "nothing"), (True, "The mill is in Oskerby."))
+    elsewhere = row("elsewhere", ["Oskerby"], (True, "nothing"), (None, "The mill is in Oskerby."))
+    part = row("part of a word", ["Osker"], (True, "The mill is in Oskerby."))
+    assert bench("quality").answerable([elsewhere, part, good, good], 1) == [good]
+
+
+def test_quality_has_a_cache_of_its_own_that_ends_with_the_run(bench, tmp_path, monkeypatch):
+    quality = bench("quality")
+    monkeypatch.setenv("NEURAG_CACHE", str(tmp_path))
+    monkeypatch.setattr(quality, "load_calibration", lambda backbone: (tmp_path / "calibration").mkdir(exist_ok=True))
+    from neurag.backbone import cache_folder
+
+    with pytest.raises(KeyboardInterrupt), quality.own_cache(None, "run") as folder:
+        assert cache_folder() == folder != tmp_path
+        (folder / "answers").write_text("kept")
+        raise KeyboardInterrupt
+    assert cache_folder() == tmp_path
+    with quality.own_cache(None, "run") as folder:
+        assert (folder / "answers").read_text() == "kept"
+    assert not folder.exists()

@@ -1,0 +1,239 @@
+"""What docs/results.md shows of each benchmark: its figures in words, its tables, and the targets they have to reach.
+
+A sheet turns the figures and meta of one JSON into lines of Markdown. Whether a target is reached is computed here
+and nowhere typed. Not here: where the lines go (results.py), and measuring.
+
+    >>> target("routing_share", {}).verdict(0.013)
+    'at most 0.15: reached'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Figures = Mapping[str, float]
+Meta = Mapping[str, Any]
+
+RECALL_TARGETS = ("popqa", "squad_same_article", "nq_open_oracle", "hotpotqa")
+"""The sets on which recall@5 has to be at least BM25's."""
+TOLD_PAIRS = (
+    "neurag - rag-bm25:",
+    "neurag - prag:",
+    "neurag-oracle - rag-oracle:",
+    "neurag-wrong - neurag:",
+    "hybrid - rag-bm25:",
+    "hybrid - neurag:",
+)
+"""How the verdicts begin that are shown; the JSON has all."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a figure has to be."""
+
+    bound: float
+    least: bool
+    """At least `bound`, else at most."""
+    words: str = ""
+
+    def reached(self, value: float) -> bool:
+        """Whether the figure is there."""
+        return value >= self.bound if self.least else value <= self.bound
+
+    def verdict(self, value: float) -> str:
+        """The target, and whether the figure reached it."""
+        bound = written(self.bound) + (f" ({self.words})" if self.words else "")
+        return f"at {'least' if self.least else 'most'} {bound}: {'reached' if self.reached(value) else '**missed**'}"
+
+
+TARGETS: Mapping[str, Target] = {
+    "own_exact": Target(0.90, least=True),
+    "other_exact": Target(0.02, least=False),
+    "ratio_to_prag_equal_accuracy": Target(10, least=True),
+    "four_active_kept": Target(0.9, least=True),
+    "first_token_vs_closed": Target(1.15, least=False),
+    "first_token_vs_rag5": Target(0.35, least=False),
+    "routing_share": Target(0.15, least=False),
+    "harness_overhead": Target(0.03, least=False),
+}
+
+
+def target(name: str, figures: Figures) -> Target | None:
+    """The target of a figure, which may hang on another figure of the same run; None where it has none."""
+    if name == "bytes_per_document" and "prag_bytes_per_document" in figures:
+        return Target(figures["prag_bytes_per_document"] / 5, least=False, words="a fifth of PRAG's")
+    if name.removeprefix("recall_at_5_") in RECALL_TARGETS and f"bm25_{name}" in figures:
+        return Target(figures[f"bm25_{name}"], least=True)
+    return TARGETS.get(name)
+
+
+def written(value: float, digits: int = 3) -> str:
+    """A number as people write it."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def measured(value: float, wanted: Target | None) -> str:
+    """A figure in three digits, or in more where three would be on the other side of its target."""
+    if wanted is None:
+        return written(value)
+    told = (f"{value:.{digits}g}" for digits in (3, 4, 5))
+    honest = next((x for x in told if wanted.reached(float(x)) == wanted.reached(value)), repr(value))
+    return f"**{written(value) if honest == f'{value:.3g}' else honest}**"
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """How one benchmark is shown."""
+
+    words: Mapping[str, str]
+    """What each figure is, in words; figures that a run lacks are left out."""
+    size: Callable[[Meta], str] = lambda meta: ""
+    """How much the run did, in words."""
+    detail: Callable[[Figures, Meta], list[str]] = lambda figures, meta: []
+    """Tables before that of the figures."""
+
+
+def lines(name: str, figures: Figures, meta: Meta) -> list[str]:
+    """The tables of one run."""
+    sheet = SHEETS[name]
+    rows = []
+    for figure, words in sheet.words.items():
+        if figure in figures:
+            value, wanted = figures[figure], target(figure, figures)
+            told = measured(value, wanted) + (bound(meta) if figure == "ratio_to_prag_equal_accuracy" else "")
+            rows.append((f"`{figure}`: {words}", told, wanted.verdict(value) if wanted else ""))
+    detail = sheet.detail(figures, meta)
+    told = markdown(("figure", "measured", "target"), rows) if rows else []
+    return [*detail, *([""] if detail and told else []), *told]
+
+
+def bound(meta: Meta) -> str:
+    """What kind of figure the ratio to PRAG's layout is, where that never arrived."""
+    return " (scaled, see the notes)" if meta.get("scaled") else " (a lower bound)" if meta.get("bound") else ""
+
+
+def recall_table(figures: Figures, meta: Meta) -> list[str]:
+    """Recall of the router and of BM25, set by set, the better one in bold; then what a question takes."""
+    rows, sets = [], meta.get("sets", {})
+    for stem, told in sets.items():
+        cells = []
+        for k in (1, 5):
+            ours, theirs = (figures[f"{system}recall_at_{k}_{stem}"] for system in ("", "bm25_"))
+            best = max(ours, theirs)
+            cells += [f"**{x:.3f}**" if x == best else f"{x:.3f}" for x in (ours, theirs)]
+        name = f"recall_at_5_{stem}"
+        wanted = target(name, figures)
+        verdict = wanted.verdict(figures[name]).rpartition(": ")[2] if wanted else "no target"
+        rows.append((stem, f"{told['questions']:,}", f"{told['documents']:,}", *cells, verdict))
+    columns = ("set", "questions", "documents", "recall@1", "BM25", "recall@5", "BM25", "recall@5 at least BM25's")
+    taken = [sorted(1000 * s[key] for s in sets.values() if key in s) for key in SECONDS]
+    if not rows or not all(taken):
+        return markdown(columns, rows) if rows else []
+    ours, theirs = (f"{written(ms[0], 2)} to {written(ms[-1], 2)} ms" for ms in taken)
+    return [
+        *markdown(columns, rows), "",
+        f"A question takes {ours}, its own forward pass up to the routing layer included; BM25 takes {theirs}.",
+    ]  # fmt: skip
+
+
+SECONDS = ("seconds_per_question", "bm25_seconds_per_question")
+
+
+def answer_table(figures: Figures, meta: Meta) -> list[str]:
+    """Medians of each system."""
+    names = {"closed": "closed book", "rag": "RAG, five 100-word passages", "neurag": "NeuRAG", "hybrid": "hybrid"}
+    quantities = ("first_token_s", "routing_s", "total_s", "prompt_tokens")
+    rows = [
+        (names.get(system, system), *(written(told[q]) if told[q] else "" for q in quantities))
+        for system, told in meta.get("medians", {}).items()
+    ]
+    return markdown(("system", "first token, s", "of it routing, s", "whole question, s", "prompt tokens"), rows)
+
+
+def quality_table(figures: Figures, meta: Meta) -> list[str]:
+    """Match of every system on every set in per cent, with its interval; then the verdicts."""
+    sets, intervals = meta.get("sets", {}), meta.get("intervals", {})
+
+    def cell(name: str) -> str:
+        if name not in figures:
+            return ""
+        low, high = intervals[name]
+        return f"{100 * figures[name]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+    rows = [(system, *(cell(f"match_{system}_{stem}") for stem in sets)) for system in meta.get("systems", ())]
+    sizes = (
+        f"{stem} {s['questions']} questions, {s['documents']} documents ({s['encode_seconds']:.0f} s to encode)"
+        for stem, s in sets.items()
+    )
+    told = [
+        f"- {stem}: {line}"
+        for stem, verdicts in meta.get("verdicts", {}).items()
+        for line in verdicts
+        if line.startswith(TOLD_PAIRS) or " failed at " in line
+    ]
+    head = f"Match in per cent, [95 % interval]. {'; '.join(sizes)}."
+    return [head, "", *markdown(("system", *sets), rows), *([""] if told else []), *told]
+
+
+SHEETS: Mapping[str, Sheet] = {
+    "encode": Sheet(
+        {
+            "own_exact": "exact on unseen paraphrases, own document",
+            "other_exact": "the same with another document's neuron",
+            "no_neuron_exact": "the same with no neuron",
+            "prag_own_exact": "the same of PRAG's layout, trained until it reached ours",
+            "prag_recipe_exact": "the same with PRAG's published 5 steps at 3e-4",
+            "documents_per_second": "ours, wall time",
+            "prag_documents_per_second": "PRAG's layout until it reached ours, training steps only",
+            "ratio_to_prag_equal_accuracy": "how many times as fast as that",
+            "ratio_to_prag_recipe": "how many times as fast as the published recipe",
+            "bytes_per_document": "ours, as stored",
+            "prag_bytes_per_document": "PRAG's layout",
+            "four_active_kept": "right neuron at 1, three others at 0.3: accuracy kept",
+            "two_right": "exact with two right neurons at 1",
+        },
+        size=lambda meta: f"{meta['documents']} invented companies, {meta['prag_documents']} of them by PRAG's layout",
+    ),
+    "answer": Sheet(
+        {
+            "first_token_vs_closed": "time to the first token, NeuRAG over closed book",
+            "first_token_vs_closed_cold": "the same in the first round (neurons read from the bank)",
+            "first_token_vs_rag5": "time to the first token, NeuRAG over RAG",
+            "total_vs_rag5": "whole question, NeuRAG over RAG",
+            "first_token_hybrid_vs_rag5": "time to the first token, hybrid over RAG",
+        },
+        size=lambda meta: (
+            f"{meta['rows']:,} rows, {meta['rows_with_own_keys']:,} with keys of their own; "
+            f"{meta['questions']} questions, {meta['repeats']} rounds"
+        ),
+        detail=answer_table,
+    ),
+    "routing": Sheet(
+        {
+            "routing_share": "routing among 5,000 rows over a closed-book question (64 tokens in, 16 out)",
+            "routing_seconds": "of it routing",
+            "closed_seconds": "the closed-book question",
+            "own_exact": "exact on unseen paraphrases, own document, as in encode.py",
+            "four_active_kept": "right neuron at 1, three others at 0.3: accuracy kept",
+            "two_right": "exact with two right neurons at 1",
+        },
+        detail=recall_table,
+    ),
+    "harness": Sheet(
+        {
+            "harness_overhead": "all but the model's own time, over the model's own time",
+            "seconds": "of the whole evaluation",
+            "model_seconds": "of them the model's",
+        },
+        size=lambda meta: f"{meta['rows']} rows, {len(meta['systems'])} systems",
+    ),
+    "quality": Sheet({}, detail=quality_table),
+}
+"""All benchmarks, in the order in which they run; NAME.py is the script of NAME."""
