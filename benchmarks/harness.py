@@ -19,9 +19,10 @@ from tempfile import TemporaryDirectory
 
 from common import Report, arguments
 from invented import companies
+from neurag.app.progress import EncodeProgress
 from neurag.backbone import load_backbone
 from neurag.config import EvalOptions
-from neurag.evaluation.run import evaluate
+from neurag.evaluation.run import Watch, evaluate
 from neurag.model import Model
 
 SYSTEMS = ("closed", "rag-bm25", "neurag", "neurag-wrong")
@@ -84,7 +85,9 @@ def main() -> None:
         data = Path(folder) / "rows.jsonl"
         write_rows(data, count)
         # the same documents, so the same bank; other answers, so none of them is kept for the run that is measured
-        evaluate(data, EvalOptions(systems=("neurag",), timed=0, max_new_tokens=1), backbone=backbone)
+        with EncodeProgress() as progress:
+            first = EvalOptions(systems=("neurag",), timed=0, max_new_tokens=1)
+            evaluate(data, first, backbone=backbone, watch=Watch(progress))
         taken: list[float] = []
         start = time.perf_counter()
         with timed_model(taken):

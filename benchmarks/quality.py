@@ -47,7 +47,7 @@ class Size:
     systems: tuple[str, ...]
 
 
-QUICK = Size(SETS[:3], 16, 20, SYSTEMS)
+QUICK = Size(SETS[:3], 12, 18, SYSTEMS)
 FULL = Size(SETS, 100, 300, (*SYSTEMS[:3], "prag", *SYSTEMS[3:]))
 
 
@@ -137,7 +137,7 @@ def main() -> None:
             result = measure(report, backbone, folder, stem, rows, size)
             told = [(name, figures.n, figures.match, figures.errors) for name, figures in result.systems.items()]
             show(f"{stem}, {result.meta['documents']} documents", ("system", "asked", "match", "failed"), told)
-        report.finish()
+    report.finish()
 
 
 if __name__ == "__main__":
