@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from neurag import packing
-from neurag.packing import PackedLinear, pack
+from neurag.packing import PackedLinear, Rows, pack
 
 
 def linear(dtype=torch.float32, bias=False):
@@ -80,3 +80,14 @@ def test_the_backbone_is_the_model_transformers_loads(real):
     with torch.no_grad():
         made, expected = real.model(ids).logits, plain.eval()(ids).logits
     torch.testing.assert_close(made, expected, rtol=0 if exact else 1e-4, atol=0 if exact else 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("able", [True, False])
+def test_products_with_rows_are_the_plain_ones(dtype, able, monkeypatch):
+    if not able:
+        monkeypatch.setattr(packing, "_supported", lambda _: False)
+    torch.manual_seed(3)
+    matrix, vectors = torch.randn(70, 32).to(dtype), torch.randn(5, 32)
+    torch.testing.assert_close(Rows(matrix)(vectors), vectors.to(dtype) @ matrix.T)
+    assert Rows(matrix[:0])(vectors).shape == (5, 0)

@@ -9,7 +9,7 @@ Not here: what is done with the tensors. Three verbs are all the project needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -63,7 +63,15 @@ def add_to_output(module: nn.Module, delta: Callable[[Tensor, Tensor], Tensor | 
 @contextmanager
 def on_each(modules: Sequence[nn.Module], delta: Callable[[int, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
     """`add_to_output` on several modules; `delta` also gets the module's place in the list."""
-    with ExitStack() as stack:
+
+    def hook(place: int) -> Callable[..., Tensor | None]:
+        return lambda _, inputs, output: delta(place, inputs[0], output)
+
+    handles = []
+    try:
         for place, module in enumerate(modules):
-            stack.enter_context(add_to_output(module, lambda x, y, at=place: delta(at, x, y)))  # type: ignore[misc]
+            handles.append(module.register_forward_hook(hook(place)))
         yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,4 +1,4 @@
-"""Packing: a frozen model's linear weights laid out once for the processor's matrix kernels.
+"""Packing: matrices that stay, a frozen model's linear weights first, laid out once for the processor's kernels.
 
 A CPU matrix kernel wants its weights in blocks, and without packing every call rearranges them first: at one
 token that costs more than the product itself. Packed copies give the same numbers (in bfloat16 bit for bit, in
@@ -39,6 +39,25 @@ class PackedLinear(nn.Linear):
         if torch.is_grad_enabled() or input.dtype != self.weight.dtype or not self.packed.copies(self.weight):
             return super().forward(input)
         return _product(input, self.packed.blocks, self.bias)
+
+
+class Rows:
+    """The rows of a matrix [n, k], for products with a few vectors [T, k] at a time; the matrix itself is not kept.
+
+    >>> Rows(torch.eye(3))(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[1., 2., 3.]])
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.shape, self.dtype = matrix.shape, matrix.dtype
+        self._packed = matrix.numel() > 0 and _packable(matrix) and _supported(matrix)
+        self._held = _Packed(matrix).blocks if self._packed else matrix
+
+    @torch.no_grad()
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """[T, k] -> [T, n] in the matrix's format."""
+        vectors = vectors.to(self.dtype)
+        return _product(vectors, self._held, None) if self._packed else vectors @ self._held.T
 
 
 class _Packed:

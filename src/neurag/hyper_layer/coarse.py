@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..packing import Rows
+
 KEYS = 64
 WIDTH = 32
 ALIKE = 0.7
@@ -34,35 +36,40 @@ BLOCK = 256
 class CoarseKeys:
     """A few keys in place of all, for N rows."""
 
-    keys: Tensor
-    """[KEYS, N, WIDTH] unit vectors, zeros where a row has fewer."""
+    keys: Rows
+    """[KEYS * N, WIDTH], the first key of every row, then the second ...: unit vectors, zeros where a row has fewer."""
 
     @classmethod
     def of(cls, keys: Tensor, starts: np.ndarray) -> CoarseKeys:
         """From the keys [sum n_i, key_width] of all rows, each row's most salient first, and where rows start."""
-        width = min(WIDTH, keys.shape[1])
-        rows = [keys[start:end, :width].float() for start, end in pairwise(starts)]
-        made = torch.zeros(KEYS, len(rows), width, dtype=keys.dtype)
-        for first in range(0, len(rows), BLOCK):
-            block = torch.nn.utils.rnn.pad_sequence(rows[first : first + BLOCK], batch_first=True)
-            made[:, first : first + BLOCK] = _pool(torch.nn.functional.normalize(block, dim=-1)).to(keys.dtype)
-        return cls(made)
+        return cls(Rows(pooled(keys, starts).flatten(0, 1)))
 
     def candidates(self, states: Tensor, telling: Tensor, rows: np.ndarray, count: int) -> np.ndarray:
         """The `count` most promising of `rows`, ascending. `states` [T, key_width] are the question's tokens and
         `telling` [T] what each could tell; weighting by it stands in for the chance correction."""
-        keys = self.keys if len(rows) == self.keys.shape[1] else self.keys[:, torch.from_numpy(rows)]
         tokens = telling.topk(min(TOKENS, len(telling))).indices
-        leading = torch.nn.functional.normalize(states[tokens, : keys.shape[-1]], dim=-1).to(keys.dtype)
-        similar = (keys.reshape(-1, keys.shape[-1]) @ leading.T).reshape(*keys.shape[:2], -1)
-        matched = _maximum(similar).float().clamp(min=0) ** 2  # [rows, T]
-        scores = matched @ telling[tokens]
+        leading = torch.nn.functional.normalize(states[tokens, : self.keys.shape[1]], dim=-1)
+        matched = _maximum(self.keys(leading).reshape(len(tokens), KEYS, -1)).float().clamp(min=0) ** 2  # [T, N]
+        if len(rows) < matched.shape[1]:
+            matched = matched[:, torch.from_numpy(rows)]
+        scores = telling[tokens] @ matched
         first = scores.topk(min(count - count // SECOND, len(rows))).indices
-        left = telling[tokens] * (1 - matched[first[0]]) ** 2
-        fresh = (matched @ left).index_fill(0, first, -1.0)
+        left = telling[tokens] * (1 - matched[:, first[0]]) ** 2
+        fresh = (left @ matched).index_fill(0, first, -1.0)
         second = fresh.topk(min(count // SECOND, len(rows) - len(first))).indices
         found: np.ndarray = rows[torch.cat([first, second]).sort().values.numpy()]
         return found
+
+
+def pooled(keys: Tensor, starts: np.ndarray) -> Tensor:
+    """KEYS keys [KEYS, N, WIDTH] for each of N rows from all of theirs; the arguments are those of `CoarseKeys.of`."""
+    width = min(WIDTH, keys.shape[1])
+    rows = [keys[start:end, :width].float() for start, end in pairwise(starts)]
+    made = torch.zeros(KEYS, len(rows), width, dtype=keys.dtype)
+    for first in range(0, len(rows), BLOCK):
+        block = torch.nn.utils.rnn.pad_sequence(rows[first : first + BLOCK], batch_first=True)
+        made[:, first : first + BLOCK] = _pool(torch.nn.functional.normalize(block, dim=-1)).to(keys.dtype)
+    return made
 
 
 def _pool(keys: Tensor) -> Tensor:
@@ -81,10 +88,7 @@ def _pool(keys: Tensor) -> Tensor:
 
 
 def _maximum(values: Tensor) -> Tensor:
-    """Maximum over the first axis, KEYS long (a power of two), where that is at least zero (else something below
-    zero); `values` is used up. Halving in place is ten times as fast as `amax` on a CPU; bfloat16 from zero up sort
-    like the integers of the same bits, faster still."""
+    """Maximum over the second axis where that is at least zero, else something below zero. From zero up, bfloat16
+    sort like the integers of the same bits, which a CPU compares much faster."""
     whole = values.view(torch.int16) if values.dtype == torch.bfloat16 else values
-    while (half := len(whole) // 2) > 0:
-        whole = torch.maximum(whole[:half], whole[half:], out=whole[:half])
-    return whole[0].view(values.dtype)
+    return whole.amax(1).view(values.dtype)

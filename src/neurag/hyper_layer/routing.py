@@ -28,6 +28,7 @@ from ..config import RouteOptions
 from ..knowledge.bank import IndexBatch
 from ..knowledge.calibration import Calibration, prompt_states
 from ..knowledge.chance import Yardstick
+from ..packing import Rows
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
 from .links import Openings
@@ -81,6 +82,7 @@ class Router:
     def __init__(self, calibration: Calibration, options: RouteOptions) -> None:
         self.calibration = calibration
         self.options = options
+        self._neutral = Rows(calibration.neutral[:NEUTRAL])
 
     def build(self, batches: Iterable[IndexBatch], dtype: torch.dtype = torch.float32) -> RoutingIndex:
         """Lay out a bank's keys; `dtype` is the format of the products (backbone.processor_format is fastest)."""
@@ -130,7 +132,7 @@ class Router:
         if not len(rows) or not len(states):
             return Routed((), (), ())
         states = states.float().cpu()
-        yardstick = self.calibration.yardstick(states, NEUTRAL)
+        yardstick = Yardstick.of(self._neutral(states))
         best, weights = yardstick.best, torch.ones(len(states)) if importance is None else importance
         if len(rows) > self.options.exact_below:
             rows = index.coarse.candidates(states, best * weights, rows, self.options.candidates)

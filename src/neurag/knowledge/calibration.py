@@ -30,7 +30,7 @@ from .asking import asked_directions, read_units
 from .chance import Yardstick
 from .folder import CALIBRATION
 
-KEY_WIDTH = 192
+KEY_WIDTH = 128
 NEUTRAL_KEYS = 16_384
 FORMAT = "3"
 TENSORS = ("mean", "whiten", "neutral", "unit_mean", "unit_scale", "asked", "asked_mean")
@@ -63,13 +63,9 @@ class Calibration:
         """[T, D] states of the routing layer -> [T, key_width] unit vectors: norm(P w(h))."""
         return torch.nn.functional.normalize((hidden.float() - self.mean) @ self.whiten, dim=-1)
 
-    def yardstick(self, queries: Tensor, keys: int | None = None) -> Yardstick:
-        """What chance reaches for each of the queries [T, key_width], by all neutral keys or the first `keys`."""
-        return Yardstick.of(queries, self.neutral[:keys])
-
     def salience(self, queries: Tensor) -> Tensor:
         """g: how surprising an exact match of each token would be, in deviations. [T, key_width] -> [T]."""
-        return self.yardstick(queries).salience
+        return Yardstick.of(queries.to(self.neutral) @ self.neutral.T).salience
 
 
 def load_calibration(backbone: Backbone) -> Calibration:

@@ -7,7 +7,7 @@ The yardstick of every routing score. With m the best similarity of query token 
 Long texts reach more by chance, so b grows with the log of n. Not here: where the neutral keys come from
 (calibration.py), and what is done with r (hyper_layer/).
 
-    >>> yardstick = Yardstick.of(queries, neutral)                    # doctest: +SKIP
+    >>> yardstick = Yardstick.of(queries @ neutral.T)                 # doctest: +SKIP
     >>> yardstick.surprise(similar, lengths)                          # [T, N], [N] -> [T, N]  # doctest: +SKIP
 """
 
@@ -40,13 +40,12 @@ class Yardstick:
     """Growth of the mean with the log of the window's length."""
 
     @classmethod
-    def of(cls, queries: Tensor, neutral: Tensor) -> Yardstick:
-        """From `queries` [T, width] and `neutral` [n, width], keys of neutral text in text order."""
-        similar = neutral @ queries.to(neutral).T  # [n, T]
-        short = _window_maxima(similar, WINDOWS[0])
-        middle, long = (_window_maxima(short, w // WINDOWS[0]).float() for w in WINDOWS[1:])
-        growth = (long.mean(0) - short.float().mean(0)) / math.log(WINDOWS[2] / WINDOWS[0])
-        return cls(middle.mean(0), middle.std(0), growth)
+    def of(cls, similar: Tensor) -> Yardstick:
+        """From the similarities [T, n] of the query tokens to n keys of neutral text, in text order."""
+        short = _window_maxima(similar, WINDOWS[0]).float()
+        middle, long = (_window_maxima(short, w // WINDOWS[0]) for w in WINDOWS[1:])
+        growth = (long.mean(1) - short.mean(1)) / math.log(WINDOWS[2] / WINDOWS[0])
+        return cls(middle.mean(1), middle.std(1), growth)
 
     @property
     def salience(self) -> Tensor:
@@ -71,8 +70,6 @@ class Yardstick:
 
 
 def _window_maxima(similar: Tensor, window: int) -> Tensor:
-    """[n, T] -> [n // window, T]. Halving is faster than `amax` on a CPU."""
-    whole = similar[: len(similar) // window * window].reshape(-1, window, similar.shape[1])
-    while (width := whole.shape[1]) > 1:
-        whole = torch.maximum(whole[:, : (width + 1) // 2], whole[:, width // 2 :])
-    return whole[:, 0]
+    """[T, n] -> [T, n // window]."""
+    whole = similar[:, : similar.shape[1] // window * window]
+    return whole.reshape(len(whole), -1, window).amax(2)
