@@ -195,6 +195,7 @@ def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkey
     ("arguments", "expected"),
     [
         (["--systems", "closed,telepathy"], "there is no system 'telepathy': choose among closed,"),
+        (["--systems", "neurag,telepathy"], "there is no system 'telepathy'"),
         (["--systems", "openai:"], "there is no system 'openai:'"),
         (["--systems", "rag-splade"], "rag-splade needs a model: name one with --splade"),
         (["--documents", "2"], "the rows need 6 documents and --documents says 2"),
@@ -202,11 +203,12 @@ def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkey
         (["--json", "."], ". is a folder: name a file to write to"),
     ],
 )
-def test_a_wrong_request_is_one_line(data, tiny, monkeypatch, capsys, arguments, expected):
+def test_a_wrong_request_is_one_line(data, tiny, tmp_path, monkeypatch, capsys, arguments, expected):
     monkeypatch.setattr("neurag.model.load_backbone", lambda *_: tiny)
     assert main(["eval", str(data), *arguments]) in (1, 2)
     told = capsys.readouterr().err.strip().splitlines()
     assert expected in told[-1]
+    assert not (tmp_path / "cache" / "eval").exists()  # found out before any bank was made
     assert "Traceback" not in "".join(told)
 
 

@@ -22,6 +22,7 @@ from .. import __version__
 from ..backbone import Backbone, cache_folder
 from ..config import EvalOptions, UsageError
 from ..knowledge.bank import Bank
+from ..knowledge.embedding import encoders
 from ..knowledge.pipeline import Progress
 from ..model import Model
 from .collection import Collection, collect, open_bank
@@ -62,7 +63,9 @@ def evaluate(
 
     Raises UsageError for data without a sound row or an unknown system, NeuragError where a bank or a model fails.
     """
-    needed = any(needs_bank(name) for name in options.systems)  # names a wrong system before the slow parts
+    # Wrong names and missing encoders show before the slow parts.
+    needed = {name for name in options.systems if needs_bank(name)}
+    found = encoders(options.systems, options.embedder, options.splade)
     rows, broken = _rows(data, options.limit, watch)
     loaded = Model.load(bank, model, backbone)
     backbone, opened = loaded.backbone, loaded.bank
@@ -72,7 +75,7 @@ def evaluate(
     seconds = None
     if needed and opened is None:
         opened, seconds = open_bank(collection, backbone, progress=watch.encoding)
-    world = World(Model(backbone, opened), rows, collection, options)
+    world = World(Model(backbone, opened), rows, collection, options, found)
     systems = [make_system(name, world) for name in options.systems]
     kept = _Kept(_key(backbone, collection, opened, options))
     answers = {system.name: _ask_all(system, rows, options.batch, kept, watch) for system in systems}
