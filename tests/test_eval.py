@@ -16,8 +16,9 @@ from neurag.evaluation.collection import collect
 from neurag.evaluation.data import Row, read_rows
 from neurag.evaluation.lora import Lora, applied, fuse_means, fuse_sum, start, targets
 from neurag.evaluation.prag import PUBLISHED, TUNED, make_adapter, sequences
-from neurag.evaluation.run import Watch, evaluate
+from neurag.evaluation.run import evaluate
 from neurag.evaluation.systems import ModelSystem, World, oracle_passages, wrong_documents
+from neurag.evaluation.watch import Watch
 from neurag.knowledge.documents import Chunk, Document
 from neurag.model import Model
 
@@ -399,6 +400,16 @@ def test_progress_is_told(data, tiny):
     evaluate(data, options("closed"), watch=Watch(asking=told.append), backbone=tiny)
     assert [(t.system, t.done) for t in told if t.system == "closed"] == [("closed", 0), ("closed", 4), ("closed", 6)]
     assert any(t.system == "timing" for t in told)
+    assert [t.asked for t in told] == sorted(t.asked for t in told)
+    assert {t.planned for t in told} == {6 + 2}  # six questions, and one of them alone, twice
+    assert told[0].seconds_left == float("inf")
+    assert told[2].questions_per_second > 0
+    told.clear()
+    evaluate(data, options("closed", "rag-oracle"), watch=Watch(asking=told.append), backbone=tiny)
+    assert {t.planned for t in told} == {2 * (6 + 2)}
+    # kept answers are counted, and are no measure of the speed
+    assert [(t.asked, t.questions_per_second > 0) for t in told if t.system == "closed"][-1] == (6, False)
+    assert told[-1].asked == told[-1].planned
 
 
 def test_generate_is_what_decode_does(tiny):

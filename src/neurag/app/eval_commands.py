@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..evaluation.data import Broken
-    from ..evaluation.run import Asking
 
 EvalFlags = Annotated[EvalOptions, Parameter(name="*")]
 RowsFile = Annotated[Path, Parameter(name=["--output", "-o"], help="The .jsonl file to write.")]
@@ -54,17 +52,19 @@ def evaluate(
     """
     from ..evaluation.report import table, verdicts
     from ..evaluation.results import save
-    from ..evaluation.run import Watch, evaluate
-    from .progress import EncodeProgress
+    from ..evaluation.run import evaluate
+    from ..evaluation.watch import Watch
+    from .progress import EvalProgress
     from .show import show_line
 
     options = replace(options, systems=tuple(name.strip() for told in options.systems for name in told.split(",")))
     for path in (json, page):  # found out before hours of work, not after
         if path is not None and path.is_dir():
             raise UsageError(f"{path} is a folder: name a file to write to")
-    said = _Broken(errors())
-    with EncodeProgress(errors()) as progress:
-        result = evaluate(data, options, model, bank, Watch(progress, _Asking(errors()), said))
+    console = errors()  # one for all: two would write over each other
+    said = _Broken(console)
+    with EvalProgress(console) as progress:
+        result = evaluate(data, options, model, bank, Watch(progress, progress.asking, said))
     said.close()
     output().print(table(result))
     for line in verdicts(result):
@@ -127,17 +127,3 @@ class _Broken:
 
         if self._count > SHOWN:
             show_line(self._console, f"{self._count} rows are broken and were left out; the first {SHOWN} are above")
-
-
-class _Asking:
-    """Says every ten seconds which system is at which question."""
-
-    def __init__(self, console: Console, every: float = 10.0) -> None:
-        self._console, self._every, self._said = console, every, time.monotonic()
-
-    def __call__(self, told: Asking) -> None:
-        from .show import show_line
-
-        if time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            show_line(self._console, f"{told.system}: question {told.done} of {told.total}")

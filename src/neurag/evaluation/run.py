@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from ..backbone import Backbone, cache_folder
 from ..config import EvalOptions, UsageError
 from ..knowledge.bank import Bank
 from ..knowledge.embedding import encoders
-from ..knowledge.pipeline import Progress
 from ..model import Model
 from .collection import Collection, collect, open_bank
 from .data import Broken, Row, read_rows
@@ -31,24 +30,7 @@ from .judge import comparisons, figures, judge, timed
 from .registry import make_system, needs_bank
 from .results import Judged, Question, Result, write_whole
 from .systems import Given, System, World
-
-
-@dataclass(frozen=True)
-class Asking:
-    """Where an evaluation is: `done` of `total` questions of one system, or of the timing."""
-
-    system: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told how far things are."""
-
-    encoding: Callable[[Progress], None] | None = None
-    asking: Callable[[Asking], None] | None = None
-    broken: Callable[[Broken], None] | None = None
+from .watch import TIMING, Counter, Watch
 
 
 def evaluate(
@@ -78,8 +60,9 @@ def evaluate(
     world = World(Model(backbone, opened), rows, collection, options, found)
     systems = [make_system(name, world) for name in options.systems]
     kept = _Kept(_key(backbone, collection, opened, options))
-    answers = {system.name: _ask_all(system, rows, options.batch, kept, watch) for system in systems}
-    _time_all(systems, rows[: options.timed], answers, watch)
+    counter = Counter(watch, _planned(systems, rows, options.timed))
+    answers = {system.name: _ask_all(system, rows, options.batch, kept, counter) for system in systems}
+    _time_all(systems, _rounds(rows, options.timed), answers, counter)
     told = {name: tuple(given.values()) for name, given in answers.items()}
     return Result(
         systems={name: figures(given) for name, given in told.items()},
@@ -102,36 +85,44 @@ def _rows(data: Path | str, limit: int | None, watch: Watch) -> tuple[tuple[Row,
     return tuple(rows), broken
 
 
-def _ask_all(system: System, rows: Sequence[Row], batch: int, kept: _Kept, watch: Watch) -> dict[str, Judged]:
+def _ask_all(system: System, rows: Sequence[Row], batch: int, kept: _Kept, counter: Counter) -> dict[str, Judged]:
     """Every row the system takes, `batch` at a time; always the same groups, so that answers do not depend on stops."""
     taken = [row for row in rows if system.takes(row)]
     answers: dict[str, Judged] = {}
     for first in range(0, len(taken), batch):
-        if watch.asking:
-            watch.asking(Asking(system.name, first, len(taken)))
+        counter.at(system.name, first, len(taken))
         group = taken[first : first + batch]
-        given = kept.read(system.name, group)
+        given = told = kept.read(system.name, group)
         if given is None:
             given = system.answer(group)
             kept.write(system.name, group, given)
+        counter.add(len(group), kept=told is not None)
         answers |= {row.id: judge(row, system.name, one) for row, one in zip(group, given, strict=True)}
-    if watch.asking:
-        watch.asking(Asking(system.name, len(taken), len(taken)))
+    counter.at(system.name, len(taken), len(taken))
     return answers
 
 
 def _time_all(
-    systems: Sequence[System], rows: Sequence[Row], answers: dict[str, dict[str, Judged]], watch: Watch
+    systems: Sequence[System], rounds: Sequence[Row], answers: dict[str, dict[str, Judged]], counter: Counter
 ) -> None:
-    """Each row once more, alone, the systems taking turns, after one round that does not count."""
-    rounds = [*rows[:1], *rows]
+    """The row of each round once more, alone, the systems taking turns; the first round does not count."""
     for number, row in enumerate(rounds):
-        if watch.asking:
-            watch.asking(Asking("timing", number, len(rounds)))
+        counter.at(TIMING, number, len(rounds))
         for system in systems[:: 1 if number % 2 else -1]:
             if system.takes(row):
                 alone = system.answer([row])[0]
                 answers[system.name][row.id] = timed(answers[system.name][row.id], alone)
+                counter.add(1)
+    counter.at(TIMING, len(rounds), len(rounds))
+
+
+def _rounds(rows: Sequence[Row], count: int) -> list[Row]:
+    """The rows whose times are taken, the first of them twice: it warms up."""
+    return [*rows[: min(1, count)], *rows[:count]]
+
+
+def _planned(systems: Sequence[System], rows: Sequence[Row], timed: int) -> int:
+    return sum(system.takes(row) for row in [*rows, *_rounds(rows, timed)] for system in systems)
 
 
 class _Kept:
