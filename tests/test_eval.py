@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
+import sys
 
 import pytest
 import torch
@@ -211,6 +212,14 @@ def test_a_wrong_request_is_one_line(data, tiny, tmp_path, monkeypatch, capsys, 
     assert expected in told[-1]
     assert not (tmp_path / "cache" / "eval").exists()  # found out before any bank was made
     assert "Traceback" not in "".join(told)
+
+
+def test_a_page_without_matplotlib_is_found_out_before_the_work(data, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("neurag.evaluation.run.evaluate", lambda *_: pytest.fail("the work began"))
+    assert main(["eval", str(data), "--systems", "closed", "--page", str(tmp_path / "page.html")]) == 1
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert 'pip install "neurag[report]"' in told
 
 
 def test_rows_without_documents_can_be_asked_closed_book_only(tmp_path, tiny):

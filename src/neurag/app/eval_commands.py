@@ -50,6 +50,7 @@ def evaluate(
         json: Where to write figures, answers and comparisons.
         page: Where to write a page with plots and the questions where systems disagree.
     """
+    from ..evaluation.charts import need_matplotlib
     from ..evaluation.report import table, verdicts
     from ..evaluation.results import save
     from ..evaluation.run import evaluate
@@ -61,6 +62,8 @@ def evaluate(
     for path in (json, page):  # found out before hours of work, not after
         if path is not None and path.is_dir():
             raise UsageError(f"{path} is a folder: name a file to write to")
+    if page is not None:
+        need_matplotlib()
     console = errors()  # one for all: two would write over each other
     said = _Broken(console)
     with EvalProgress(console) as progress:

@@ -72,16 +72,23 @@ class _Row:
     hollow: bool
 
 
+def need_matplotlib() -> None:
+    """Raise NeuragError where matplotlib is not installed; ask before work whose end is a page."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise NeuragError('the page needs matplotlib for its plots: pip install "neurag[report]"') from error
+
+
 def charts(result: Result) -> dict[str, Chart]:
     """Draw what the result has figures for, by name: match, time and differences.
 
     Raises:
         NeuragError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise NeuragError('the page needs matplotlib for its plots: pip install "neurag[report]"') from error
+    need_matplotlib()
+    from matplotlib import rc_context
+
     judged = {name: one for name, one in result.systems.items() if _known(one.match)}
     timed = {name: one for name, one in judged.items() if (one.seconds_per_question or 0) > 0}
     pairs = [pair for pair in result.pairs if pair.metric in _RATES and pair.n and _known(pair.difference)]
