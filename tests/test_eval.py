@@ -6,6 +6,7 @@ import json
 import re
 import string
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -175,9 +176,14 @@ def test_a_stopped_run_goes_on_and_a_second_one_asks_nothing_again(data, tiny, m
     again = evaluate(data, both, backbone=tiny)
     assert len(asked) == stopped + 1
     assert again.answers == result.answers
-    fresh = evaluate(data, options("closed", timed=0, seed=1), backbone=tiny)  # another seed is another run
-    assert len(asked) == stopped + 3
-    assert [a.answer for a in fresh.answers] == [a.answer for a in result.answers if a.system == "closed"]
+    drawn = options("closed", "rag-random", timed=0)
+    evaluate(data, drawn, backbone=tiny)
+    asked.clear()
+    fresh = evaluate(data, replace(drawn, seed=1), backbone=tiny)  # another seed, for what is drawn
+    assert [name for name, _ in asked] == ["rag-random", "rag-random"]
+    fresh = evaluate(data, options("closed", timed=0, max_new_tokens=7), backbone=tiny)  # other answers altogether
+    assert [name for name, _ in asked[2:]] == ["closed", "closed"]
+    assert [a.answer for a in fresh.answers] != [a.answer for a in result.answers if a.system == "closed"]
 
 
 def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkeypatch, capsys):

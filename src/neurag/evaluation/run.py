@@ -1,7 +1,8 @@
 """The evaluation itself: rows in, every system asked, figures and comparisons out; stops and goes on.
 
-Answers are kept, group by group, beside the bank in the cache: a run that was stopped goes on where it was, and one
-with more systems asks only the new ones. Not here: what systems do (systems.py), how answers are judged (judge.py).
+Answers are kept, group by group, beside the bank in the cache, by what they depend on: a run that was stopped goes on
+where it was, and one with more systems or another setting asks only what is new. Not here: what systems do
+(systems.py), how answers are judged (judge.py).
 
     >>> result = evaluate("questions.jsonl", EvalOptions(limit=100))      # doctest: +SKIP
     >>> result.systems["neurag"].match                                    # doctest: +SKIP
@@ -12,22 +13,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .. import __version__
 from ..backbone import Backbone, cache_folder
-from ..config import EvalOptions, UsageError
+from ..config import EvalOptions, Position, UsageError
 from ..knowledge.bank import Bank
 from ..knowledge.embedding import encoders
 from ..model import Model
 from .collection import Collection, collect, open_bank
 from .data import Broken, Row, read_rows
 from .judge import comparisons, figures, judge, timed
-from .registry import make_system, needs_bank
+from .registry import asked_with, make_system, needs_bank, needs_documents
 from .results import Judged, Question, Result, write_whole
 from .systems import Given, System, World
 from .watch import TIMING, Counter, Watch
@@ -45,6 +46,7 @@ def evaluate(
 
     Raises UsageError for data without a sound row or an unknown system, NeuragError where a bank or a model fails.
     """
+    check(options)
     # Wrong names and missing encoders show before the slow parts.
     needed = {name for name in options.systems if needs_bank(name)}
     found = encoders(options.systems, options.embedder, options.splade)
@@ -59,7 +61,7 @@ def evaluate(
         opened, seconds = open_bank(collection, backbone, progress=watch.encoding)
     world = World(Model(backbone, opened), rows, collection, options, found)
     systems = [make_system(name, world) for name in options.systems]
-    kept = _Kept(_key(backbone, collection, opened, options))
+    kept = _Kept({name: _key(name, backbone, collection, opened, options) for name in options.systems})
     counter = Counter(watch, _planned(systems, rows, options.timed))
     answers = {system.name: _ask_all(system, rows, options.batch, kept, counter) for system in systems}
     _time_all(systems, _rounds(rows, options.timed), answers, counter)
@@ -71,6 +73,19 @@ def evaluate(
         questions=tuple(Question(row.id, row.question, row.answers, row.gold) for row in rows),
         meta=_meta(data, options, backbone, collection, opened, seconds, broken),
     )
+
+
+def check(options: EvalOptions) -> None:
+    """Raise UsageError, in one line, for a value that is impossible."""
+    if not 0 <= options.noise <= 1:
+        raise UsageError(f"--noise is a share: it must be within 0 and 1, not {options.noise}")
+    if options.position not in (places := get_args(Position)):
+        raise UsageError(f"--position must be one of {', '.join(places)}, not {options.position!r}")
+    least = {"distractors": 0, "timed": 0, "documents": 1, "passages": 1, "batch": 1, "max_new_tokens": 1}
+    for name, lowest in least.items():
+        value = getattr(options, name)
+        if value is not None and value < lowest:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {lowest}, not {value}")
 
 
 def _rows(data: Path | str, limit: int | None, watch: Watch) -> tuple[tuple[Row, ...], list[Broken]]:
@@ -128,8 +143,8 @@ def _planned(systems: Sequence[System], rows: Sequence[Row], timed: int) -> int:
 class _Kept:
     """Answers kept on disk, a file for each group of each system, written aside and swapped in."""
 
-    def __init__(self, key: str) -> None:
-        self._folder = cache_folder() / "eval" / f"{key}.answers"
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._folder, self._keys = cache_folder() / "eval", keys
 
     def read(self, system: str, rows: Sequence[Row]) -> list[Given] | None:
         """What the system said before, or None."""
@@ -147,7 +162,8 @@ class _Kept:
 
     def _path(self, system: str, rows: Sequence[Row]) -> Path:
         told = "\n".join(f"{row.id}\t{row.question}\t{row.gold}" for row in rows)
-        return self._folder / f"{system.replace('/', '_')}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+        folder = self._folder / f"{self._keys[system]}.answers"
+        return folder / f"{system.replace('/', '_')}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
 
 
 def _given(told: dict[str, Any]) -> Given:
@@ -156,11 +172,11 @@ def _given(told: dict[str, Any]) -> Given:
     return Given(**told | {"ranked": ranked, "used": tuple(told["used"]), "fired": fired})
 
 
-def _key(backbone: Backbone, collection: Collection, bank: Bank | None, options: EvalOptions) -> str:
-    """Hash of all that answers depend on, but for the question."""
-    fixed = replace(options, systems=(), limit=None, timed=0)
-    at = f"{bank.path.resolve()} {bank.version}" if bank is not None else ""
-    told = f"{__version__} {backbone.fingerprint} {collection.key} {at} {fixed}"
+def _key(name: str, backbone: Backbone, collection: Collection, bank: Bank | None, options: EvalOptions) -> str:
+    """Hash of all that a system's answers depend on, but for the question."""
+    found = collection.key if needs_documents(name) else ""
+    at = f"{bank.path.resolve()} {bank.version}" if bank is not None and needs_bank(name) else ""
+    told = f"{__version__} {backbone.fingerprint} {found} {at} {asked_with(name, options)}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
