@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neurag.config import UsageError
 from neurag.evaluation import data, formats
-from neurag.evaluation.data import Broken, Doc, Row, as_row, doc_id, documents_of, read_rows
+from neurag.evaluation.data import Broken, Doc, Row, as_row, doc_id, documents_of, read_rows, sharing
 from neurag.evaluation.formats import FORMATS, convert, guess
 
 LOUVRE = {"id": "d1", "title": "Louvre", "text": "It is in Paris.", "relevant": True}
@@ -205,6 +205,53 @@ def test_a_large_file_is_not_held_in_memory(written):
     finally:
         tracemalloc.stop()
     assert peak < 10 * size  # the file unpacked is 60 times that
+
+
+def test_sixty_megabytes_are_read_in_a_few(tmp_path):
+    """Many rows, and one that is far larger than the others."""
+    path, text = tmp_path / "large.jsonl", "A sentence about the mill of Oskerby. " * 250
+    largest = 4_000_000
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(6000):
+            doc = {"text": f"{number} {text}" if number != 3000 else "x" * largest}
+            file.write(json.dumps(asked(number, docs=[doc])) + "\n")
+    assert path.stat().st_size > 60_000_000
+    tracemalloc.start()
+    try:
+        count = sum(isinstance(row, Row) for row in read_rows(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 6000
+    assert peak < 4 * largest + 4_000_000  # its line, the text decoded, parsed and encoded for its hash; and the ids
+
+
+def test_a_document_of_many_rows_is_held_once(written):
+    size = 200_000
+    path = written(*(asked(n, docs=[{"text": "x" * size}, {"text": f"{n} of its own"}]) for n in range(60)))
+    tracemalloc.start()
+    try:
+        rows = list(sharing(read_rows(path)))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert rows == list(read_rows(path))
+    assert held < 3 * size
+
+
+def test_a_limit_ends_the_reading_of_a_gigabyte_early(tmp_path):
+    path = tmp_path / "huge.jsonl"
+    with path.open("wb") as file:
+        for number in range(3):
+            file.write(json.dumps(asked(number)).encode() + b"\n")
+        file.truncate(1_000_000_000)  # a hole: it takes no room on the disk, and reading it would take memory
+    tracemalloc.start()
+    try:
+        assert [row.id for row in read_rows(path, limit=3)] == ["q0", "q1", "q2"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_a_line_without_end_is_passed_over(written, monkeypatch):

@@ -26,7 +26,7 @@ from ..knowledge.bank import Bank
 from ..knowledge.embedding import encoders
 from ..model import Model
 from .collection import Collection, collect, open_bank
-from .data import Broken, Row, read_rows
+from .data import Broken, Row, read_rows, sharing
 from .judge import comparisons, figures, judge, timed
 from .registry import asked_with, make_system, needs_bank, needs_documents
 from .results import Judged, Question, Result, write_whole
@@ -90,7 +90,7 @@ def check(options: EvalOptions) -> None:
 
 def _rows(data: Path | str, limit: int | None, watch: Watch) -> tuple[tuple[Row, ...], list[Broken]]:
     rows, broken = [], []
-    for item in read_rows(data, limit):
+    for item in sharing(read_rows(data, limit)):
         if isinstance(item, Row):
             rows.append(item)
             continue
