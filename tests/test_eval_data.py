@@ -479,6 +479,25 @@ def test_hotpot_joins_sentences_and_labels_by_title(published, name):
     assert row["docs"][0]["id"] == doc_id("Oskerby", "Built in 1902. It is small.")
 
 
+@pytest.mark.parametrize("name", ["hotpotqa", "2wikimultihopqa"])
+def test_hotpot_is_also_read_where_pairs_are_columns(published, name):
+    """So the library `datasets` writes it; some copies have `id`, some none at all."""
+    (plain,) = convert(published(*FILES[name]))
+    columns = {key: value for key, value in json.loads(FILES[name][1])[0].items() if key != "_id"} | {
+        "supporting_facts": {"title": ["Oskerby", "Tarn"], "sent_id": [0, 1]},
+        "context": {
+            "title": [title for title, _ in HOTPOT["context"]],
+            "sentences": [sentences for _, sentences in HOTPOT["context"]],
+        },
+    }
+    named, bare = convert(published("dev.jsonl", lines(columns | {"id": "5a8"}, columns)))
+    assert named == plain
+    assert bare == plain | {"id": f"{name}-2"}
+    uneven = columns | {"context": {"title": ["Oskerby"], "sentences": []}}
+    broken, _ = convert(published("dev.jsonl", lines(uneven, columns)))
+    assert broken.reason.startswith(f"is not as in {name}: ")
+
+
 def test_musique_says_which_questions_have_no_answer(published):
     known, lacks = convert(published(*FILES["musique"]))
     assert (known["id"], known["answers"], known["type"]) == ("musique-2hop__1_2", ["Ilse", "Ilse M."], "2hop")
@@ -496,6 +515,16 @@ def test_natural_questions_come_with_and_without_passages(published):
     assert labelled(dpr) == {"Curie won.": (True, ""), "No.": (False, "negative"), "Nearly.": (False, "hard_negative")}
     (retrieved,) = convert(published("ctxs.jsonl", lines({**NQ, "ctxs": [{"text": "Curie.", "has_answer": True}]})))
     assert labelled(retrieved) == {"Curie.": (None, "")}  # holding the answer's words is no label
+    efficient = {"question": "who won", "answer": ["Curie"], "def_correct_predictions": ["Marie Curie"]}
+    (judged,) = convert(published("NQ-open.efficientqa.test.1.1.jsonl", lines(efficient)))
+    assert judged["answers"] == ["Curie"]
+
+
+def test_a_set_that_only_has_questions_and_answers_like_nq_is_not_taken_for_it(published):
+    path = published("other.json", json.dumps([{**NQ, "evidence_list": [{"fact": "Curie won."}]}]))
+    with pytest.raises(UsageError, match="which fit no known format"):
+        guess(path)
+    assert len(list(convert(path, "nq"))) == 1  # whoever says so gets it
 
 
 def test_triviaqa_takes_aliases_and_snippets(published):
@@ -554,6 +583,8 @@ def test_ramdocs_wants_every_reading_answered(published):
     (row,) = convert(published(*FILES["ramdocs"]))
     assert (row["answers"], row["wrong_answers"]) == (["a town", "a film"], ["a river"])
     assert row["answer_sets"] == [["a town"], ["a film"]]
+    (odd,) = convert(published("odd.jsonl", lines(RAMDOCS | {"wrong_answers": ["a film", "a river", "a river"]})))
+    assert odd["wrong_answers"] == ["a river"]  # what is right in another reading is not wrong
     assert labelled(row) == {"A town.": (True, "correct"), "A river.": (False, "misinfo"), "Bows.": (False, "noise")}
 
 
