@@ -22,7 +22,8 @@ from invented import companies
 from neurag.app.progress import EncodeProgress
 from neurag.backbone import load_backbone
 from neurag.config import EvalOptions
-from neurag.evaluation.run import Watch, evaluate
+from neurag.evaluation.run import evaluate
+from neurag.evaluation.watch import Watch
 from neurag.model import Model
 
 SYSTEMS = ("closed", "rag-bm25", "neurag", "neurag-wrong")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from common import Report, arguments, code_version, data_folder, find_rows, read_rows, show
-from neurag.app.progress import EncodeProgress
+from neurag.app.progress import EvalProgress
 from neurag.backbone import Backbone, cache_folder, load_backbone
 from neurag.config import EvalOptions
 from neurag.evaluation.metrics import match
 from neurag.evaluation.report import verdicts
 from neurag.evaluation.results import Result, write_whole
-from neurag.evaluation.run import Asking, Watch, evaluate
+from neurag.evaluation.run import evaluate
+from neurag.evaluation.watch import Watch
 from neurag.knowledge.calibration import load_calibration
 
 SETS = ("nq_open_oracle", "popqa", "squad_same_article", "hotpotqa", "2wikimultihopqa", "ragbench_nq_tqa_webq")
@@ -81,19 +81,6 @@ def own_cache(backbone: Backbone, name: str) -> Iterator[Path]:
             os.environ["NEURAG_CACHE"] = before
 
 
-class Asks:
-    """Says every ten seconds which system is at which question."""
-
-    def __init__(self, stem: str) -> None:
-        self._stem, self._said = stem, time.monotonic()
-
-    def __call__(self, told: Asking) -> None:
-        """Hear of a group of questions."""
-        if time.monotonic() - self._said >= 10:
-            self._said = time.monotonic()
-            print(f"{self._stem}: {told.system}, question {told.done} of {told.total}", flush=True)
-
-
 def measure(
     report: Report, backbone: Backbone, folder: Path, stem: str, rows: Sequence[Mapping[str, Any]], size: Size
 ) -> Result:
@@ -104,8 +91,8 @@ def measure(
     options = EvalOptions(
         systems=size.systems, documents=max(size.documents, len(gold)), timed=0, seed=report.meta["seed"]
     )
-    with EncodeProgress() as progress:
-        result = evaluate(data, options, backbone=backbone, watch=Watch(progress, Asks(stem)))
+    with EvalProgress() as progress:
+        result = evaluate(data, options, backbone=backbone, watch=Watch(progress, progress.asking))
     told = {name: figures for name, figures in result.systems.items() if figures.match is not None}
     report.meta["intervals"] |= {f"match_{n}_{stem}": [f.match_low, f.match_high] for n, f in told.items()}
     report.meta["verdicts"][stem] = verdicts(result)

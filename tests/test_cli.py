@@ -15,9 +15,10 @@ import pytest
 
 from neurag.answer import Answer, FiredNeuron, Timing
 from neurag.app.cli import main
-from neurag.app.progress import EncodeProgress, clock, speed
+from neurag.app.progress import EncodeProgress, EvalProgress, clock, speed
 from neurag.app.show import NO_NEURON, size
 from neurag.config import AnswerOptions, NeuragError, UsageError
+from neurag.evaluation.watch import Asking
 from neurag.knowledge.readers import Skipped
 
 SRC = Path(__file__).parents[1] / "src"
@@ -458,6 +459,39 @@ def test_progress_on_a_terminal():
         progress(report(4))
     assert "4/9" in out.getvalue()
     assert "0:03 left" in out.getvalue()
+
+
+def asking(asked, speed=2.0):
+    return Asking("neurag", asked % 10, 10, asked, 30, speed)
+
+
+@pytest.mark.parametrize(("every", "lines"), [(0.0, 3), (10.0, 0)])
+def test_progress_of_asking_without_a_terminal(capsys, every, lines):
+    with EvalProgress(every=every) as progress:
+        progress.asking(asking(8, speed=float("nan")))
+        progress.asking(asking(12))
+        progress(report(2))  # an evaluation also encodes, and both keep to one pace
+    err = capsys.readouterr().err.splitlines()
+    assert (
+        err
+        == [
+            "asking: 8 of 30 questions, neurag 8/10, unknown time left",
+            "asking: 12 of 30 questions, neurag 2/10, 2 questions/s, 0:09 left",
+            "training: 2 of 9 chunks, 2.5 documents/s, 0:03 left",
+        ][:lines]
+    )
+
+
+def test_progress_of_asking_on_a_terminal():
+    import io
+
+    from rich.console import Console
+
+    out = io.StringIO()
+    with EvalProgress(Console(file=out, force_terminal=True, width=100)) as progress:
+        progress.asking(asking(12))
+    assert "12/30" in out.getvalue()
+    assert "neurag 2/10, 2 questions/s, 0:09 left" in out.getvalue()
 
 
 def test_words():

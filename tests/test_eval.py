@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import string
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,8 +18,9 @@ from neurag.evaluation.collection import collect
 from neurag.evaluation.data import Row, read_rows
 from neurag.evaluation.lora import Lora, applied, fuse_means, fuse_sum, start, targets
 from neurag.evaluation.prag import PUBLISHED, TUNED, make_adapter, sequences
-from neurag.evaluation.run import Watch, evaluate
+from neurag.evaluation.run import evaluate
 from neurag.evaluation.systems import ModelSystem, World, oracle_passages, wrong_documents
+from neurag.evaluation.watch import Watch
 from neurag.knowledge.documents import Chunk, Document
 from neurag.model import Model
 
@@ -173,9 +176,14 @@ def test_a_stopped_run_goes_on_and_a_second_one_asks_nothing_again(data, tiny, m
     again = evaluate(data, both, backbone=tiny)
     assert len(asked) == stopped + 1
     assert again.answers == result.answers
-    fresh = evaluate(data, options("closed", timed=0, seed=1), backbone=tiny)  # another seed is another run
-    assert len(asked) == stopped + 3
-    assert [a.answer for a in fresh.answers] == [a.answer for a in result.answers if a.system == "closed"]
+    drawn = options("closed", "rag-random", timed=0)
+    evaluate(data, drawn, backbone=tiny)
+    asked.clear()
+    fresh = evaluate(data, replace(drawn, seed=1), backbone=tiny)  # another seed, for what is drawn
+    assert [name for name, _ in asked] == ["rag-random", "rag-random"]
+    fresh = evaluate(data, options("closed", timed=0, max_new_tokens=7), backbone=tiny)  # other answers altogether
+    assert [name for name, _ in asked[2:]] == ["closed", "closed"]
+    assert [a.answer for a in fresh.answers] != [a.answer for a in result.answers if a.system == "closed"]
 
 
 def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkeypatch, capsys):
@@ -195,6 +203,7 @@ def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkey
     ("arguments", "expected"),
     [
         (["--systems", "closed,telepathy"], "there is no system 'telepathy': choose among closed,"),
+        (["--systems", "neurag,telepathy"], "there is no system 'telepathy'"),
         (["--systems", "openai:"], "there is no system 'openai:'"),
         (["--systems", "rag-splade"], "rag-splade needs a model: name one with --splade"),
         (["--documents", "2"], "the rows need 6 documents and --documents says 2"),
@@ -202,12 +211,21 @@ def test_broken_rows_are_named_counted_and_left_out(data, tiny, tmp_path, monkey
         (["--json", "."], ". is a folder: name a file to write to"),
     ],
 )
-def test_a_wrong_request_is_one_line(data, tiny, monkeypatch, capsys, arguments, expected):
+def test_a_wrong_request_is_one_line(data, tiny, tmp_path, monkeypatch, capsys, arguments, expected):
     monkeypatch.setattr("neurag.model.load_backbone", lambda *_: tiny)
     assert main(["eval", str(data), *arguments]) in (1, 2)
     told = capsys.readouterr().err.strip().splitlines()
     assert expected in told[-1]
+    assert not (tmp_path / "cache" / "eval").exists()  # found out before any bank was made
     assert "Traceback" not in "".join(told)
+
+
+def test_a_page_without_matplotlib_is_found_out_before_the_work(data, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("neurag.evaluation.run.evaluate", lambda *_: pytest.fail("the work began"))
+    assert main(["eval", str(data), "--systems", "closed", "--page", str(tmp_path / "page.html")]) == 1
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert 'pip install "neurag[report]"' in told
 
 
 def test_rows_without_documents_can_be_asked_closed_book_only(tmp_path, tiny):
@@ -397,6 +415,16 @@ def test_progress_is_told(data, tiny):
     evaluate(data, options("closed"), watch=Watch(asking=told.append), backbone=tiny)
     assert [(t.system, t.done) for t in told if t.system == "closed"] == [("closed", 0), ("closed", 4), ("closed", 6)]
     assert any(t.system == "timing" for t in told)
+    assert [t.asked for t in told] == sorted(t.asked for t in told)
+    assert {t.planned for t in told} == {6 + 2}  # six questions, and one of them alone, twice
+    assert told[0].seconds_left == float("inf")
+    assert told[2].questions_per_second > 0
+    told.clear()
+    evaluate(data, options("closed", "rag-oracle"), watch=Watch(asking=told.append), backbone=tiny)
+    assert {t.planned for t in told} == {2 * (6 + 2)}
+    # kept answers are counted, and are no measure of the speed
+    assert [(t.asked, t.questions_per_second > 0) for t in told if t.system == "closed"][-1] == (6, False)
+    assert told[-1].asked == told[-1].planned
 
 
 def test_generate_is_what_decode_does(tiny):

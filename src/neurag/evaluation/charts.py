@@ -1,4 +1,4 @@
-"""The plots of an evaluation, as SVG that stands inside a page: match, match against time, paired differences.
+"""The plots of an evaluation, as SVG for a page: match, match against time, paired differences, lines of a sweep.
 
 Colours are CSS variables (`var(--rag)`) that the page defines for light and dark; texts stay texts. A family of
 systems has one hue, controls are grey, and what is hollow is not a plain result: a system that was told the gold
@@ -25,6 +25,8 @@ from .results import PairFigures, Result, SystemFigures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from .sweep import Swept
 
 _HUES = ("ink", "soft", "line", "paper", *FAMILIES, "other", "control")
 # matplotlib knows no CSS: it draws in these colours, and the finished SVG has the variables in their place.
@@ -72,16 +74,23 @@ class _Row:
     hollow: bool
 
 
+def need_matplotlib() -> None:
+    """Raise NeuragError where matplotlib is not installed; ask before work whose end is a page."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise NeuragError('the page needs matplotlib for its plots: pip install "neurag[report]"') from error
+
+
 def charts(result: Result) -> dict[str, Chart]:
     """Draw what the result has figures for, by name: match, time and differences.
 
     Raises:
         NeuragError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise NeuragError('the page needs matplotlib for its plots: pip install "neurag[report]"') from error
+    need_matplotlib()
+    from matplotlib import rc_context
+
     judged = {name: one for name, one in result.systems.items() if _known(one.match)}
     timed = {name: one for name, one in judged.items() if (one.seconds_per_question or 0) > 0}
     pairs = [pair for pair in result.pairs if pair.metric in _RATES and pair.n and _known(pair.difference)]
@@ -89,6 +98,53 @@ def charts(result: Result) -> dict[str, Chart]:
         drawn = {"match": _match(judged)} if judged else {}
         drawn |= {"time": _time(timed)} if len(timed) > 1 else {}
         return drawn | ({"differences": _differences(pairs)} if pairs else {})
+
+
+def sweep_chart(swept: Swept) -> Chart:
+    """Draw a line for each system over the settings of a sweep. Raises NeuragError without matplotlib."""
+    need_matplotlib()
+    from matplotlib import rc_context
+
+    known = [name for name, one in swept.results[0].systems.items() if _known(one.match)]
+    with rc_context(_STYLE):
+        axes = _axes(0.6, 0.3 + 0.075 * max((len(_short(name)) for name in known), default=0), 3.2)
+        axes.set_xticks(range(len(swept.labels)), swept.labels)
+        axes.set_xlim(-0.3, len(swept.labels) - 0.7)
+        axes.set_ylim(0, 100)
+        axes.grid(axis="y")
+        axes.set_xlabel(swept.option)
+        axes.set_ylabel("right answers, %")
+        ends = {name: _sweep_line(axes, swept, name, place - (len(known) - 1) / 2) for place, name in enumerate(known)}
+        _name_ends(axes, ends)
+        note = "Match with its 95 % Wilson interval. Settings are evenly spaced."
+        return Chart(f"Right answers by {swept.option}", note, _svg(axes, f"sweep-{swept.option}"))
+
+
+def _sweep_line(axes: Axes, swept: Swept, name: str, aside: float) -> float:
+    """Draw one system's line, a little aside of the others, and return where it ends."""
+    told = [_percent(one.match, one.match_low, one.match_high) for one in (r.systems[name] for r in swept.results)]
+    places = [place + 0.03 * aside for place in range(len(told))]
+    hue = family(name)
+    axes.plot(places, [middle for middle, _, _ in told], color=_DRAWN[hue], linewidth=1.6)
+    for place, (middle, low, high) in zip(places, told, strict=True):
+        axes.plot([place, place], [low, high], color=_DRAWN[hue], linewidth=1, solid_capstyle="round")
+        _dot(axes, place, middle, hue, role(name) == "oracle")
+    return told[-1][0]
+
+
+def _name_ends(axes: Axes, ends: Mapping[str, float]) -> None:
+    """Write each name right of its line's end; names that would cover each other move up."""
+    free = -math.inf
+    for name, end in sorted(ends.items(), key=lambda item: item[1]):
+        place = max(end, free)
+        free = place + 5.5  # percent that a line of text takes
+        told: dict[str, Any] = {
+            "color": _DRAWN[family(name)],
+            "va": "center",
+            "fontsize": 9,
+            "transform": axes.get_yaxis_transform(),
+        }
+        axes.text(1.02, place, _short(name), **told)
 
 
 def _match(systems: Mapping[str, SystemFigures]) -> Chart:

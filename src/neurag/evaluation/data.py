@@ -27,7 +27,7 @@ from ..config import UsageError
 _LONGEST = 64_000_000  # bytes of a line: beyond that, the file is hardly one with a row a line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Doc:
     """A document of a row."""
 
@@ -40,7 +40,7 @@ class Doc:
     """The field `doc_type`: what the data set calls this sort of document, such as "noise"."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One question."""
 
@@ -121,6 +121,16 @@ def read_rows(path: Path | str, limit: int | None = None) -> Iterator[Row | Brok
     if not rows:
         why = f"line {first.line} {first.reason}" if first else "it is empty"
         raise UsageError(f"{path} has no sound row ({why}); docs/data.md describes the format")
+
+
+def sharing(items: Iterable[Row | Broken]) -> Iterator[Row | Broken]:
+    """Yield what comes, with one text in memory for a document of many rows: for whoever keeps the rows."""
+    texts: dict[str, str] = {}
+    for item in items:
+        if isinstance(item, Row):
+            docs = tuple(replace(doc, text=texts.setdefault(doc.id, doc.text)) for doc in item.docs)
+            item = replace(item, docs=docs)
+        yield item
 
 
 def documents_of(rows: Iterable[Row]) -> list[Doc]:

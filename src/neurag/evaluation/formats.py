@@ -61,6 +61,9 @@ def guess(path: Path) -> str:
     for name, (fields, _) in _KNOWN.items():
         if any(record.keys() >= some for some in fields):
             return name
+    # Many sets have a question and its answer; the files of NQ hold nothing else.
+    if record.keys() in ({"question", "answer"}, {"question", "answers"}):
+        return "nq"
     told = ", ".join(map(str, list(record)[:8]))
     raise UsageError(f"{path} has the fields {told}, which fit no known format: choose from {', '.join(FORMATS)}")
 
@@ -135,9 +138,12 @@ def _table(path: Path) -> Iterator[tuple[int, Any]]:
         yield number + 1, Broken(number + 1, f"cannot be read, nor can what follows: {error}")
 
 
-def _row(question: object, answers: Iterable[object], docs: Iterable[Fields] = (), **more: object) -> Fields:
+def _row(question: object, answers: Iterable[object], docs: Iterable[Fields] = (), **more: Any) -> Fields:
     filled = [doc for doc in docs if doc["text"]]
-    return {"question": question, "answers": list(dict.fromkeys(answers)), "docs": filled, **more}
+    told = list(dict.fromkeys(answers))
+    if isinstance(wrong := more.get("wrong_answers"), list):  # RAMDocs and RGB also list some that are right
+        more["wrong_answers"] = [one for one in dict.fromkeys(wrong) if one not in told]
+    return {"question": question, "answers": told, "docs": filled, **more}
 
 
 def _doc(text: str, title: str = "", relevant: bool | None = None, kind: str = "") -> Fields:
@@ -150,13 +156,19 @@ def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _pairs(value: Any, first: str, second: str) -> Iterable[tuple[Any, Any]]:
+    """Pairs; copies of a set made with the library `datasets` hold two columns instead."""
+    return zip(value[first], value[second], strict=True) if isinstance(value, dict) else value
+
+
 def _hotpotqa(record: Fields) -> Iterator[Fields]:
-    gold = {title for title, _ in record["supporting_facts"]}
+    gold = {title for title, _ in _pairs(record["supporting_facts"], "title", "sent_id")}
     docs = [
         _doc(" ".join(sentence.strip() for sentence in _several(sentences)), title, title in gold)
-        for title, sentences in record["context"]
+        for title, sentences in _pairs(record["context"], "title", "sentences")
     ]
-    yield _row(record["question"], [record["answer"]], docs, id=record["_id"], type=record.get("type", ""))
+    own = {"id": record["_id"]} if "_id" in record else {}
+    yield _row(record["question"], [record["answer"]], docs, type=record.get("type", ""), **own)
 
 
 def _musique(record: Fields) -> Iterator[Fields]:
@@ -215,7 +227,7 @@ def _squad(article: Fields) -> Iterator[Fields]:
             neighbours = [] if lacks else islice(near, _NEIGHBOURS)
             docs = [_doc(texts[place], title, not lacks)]
             docs += [_doc(text, title, False, "same_article") for text in neighbours]
-            wrong = list(dict.fromkeys(answer["text"] for answer in asked.get("plausible_answers", [])))
+            wrong = [answer["text"] for answer in asked.get("plausible_answers", [])]
             told = "unanswerable" if lacks else "answerable"
             yield _row(asked["question"], answers, docs, id=asked["id"], type=told, wrong_answers=wrong)
 
@@ -259,7 +271,15 @@ _KNOWN: Mapping[str, tuple[tuple[set[str], ...], Callable[[Fields], Iterator[Fie
     "triviaqa": (({"Question", "Answer"},), _triviaqa),
     "rgb": (({"query", "answer", "positive"},), _rgb),
     "ramdocs": (({"question", "documents", "gold_answers"},), _ramdocs),
-    "nq": (({"question", "answer"}, {"question", "answers"}), _nq),
+    "nq": (
+        (
+            {"question", "answer", "ctxs"},
+            {"question", "answers", "ctxs"},
+            {"question", "answers", "positive_ctxs"},
+            {"question", "answer", "def_correct_predictions"},
+        ),
+        _nq,
+    ),
 }
 
 FORMATS: Mapping[str, Callable[[Path], Iterator[Fields | Broken]]] = {name: partial(_read, name) for name in _KNOWN}

@@ -11,18 +11,21 @@ Not here: any figure. Needs matplotlib for the plots (`pip install "neurag[repor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..knowledge.documents import clean_text
-from .charts import Chart, charts
+from .charts import Chart, charts, sweep_chart
 from .disputes import Dispute, disputes
-from .report import NONE, Column, caption, columns, family, groups, role, verdicts
+from .report import NONE, caption, columns, family, groups, role, sweep_caption, sweep_cells, verdicts
 from .results import Fired, Judged, Result, write_whole
+
+if TYPE_CHECKING:
+    from .sweep import Swept
 
 MOST = 200
 """Questions that a page shows, at most."""
@@ -35,19 +38,29 @@ def write_page(result: Result, path: Path) -> None:
         NeuragError: matplotlib is not installed.
         OSError: the place cannot be written.
     """
-    frame = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    data = result.meta.get("data")
     drawn = {name: _chart(chart) for name, chart in charts(result).items()}
     said = _list("ul", map(_text, verdicts(result)), "verdicts")
-    page = frame.substitute(
-        title=_text(f"NeuRAG evaluation: {data}" if data else "NeuRAG evaluation"),
-        meta="\n".join(map(_meta, result.meta, result.meta.values())),
-        figures=_section("Figures", _figures(result)),
-        comparisons=_section("Comparisons", _side_by_side(said, drawn.get("differences", ""))),
-        plots=_section("Plots", _side_by_side(drawn.get("match", ""), drawn.get("time", ""))),
-        questions=_questions(result),
-    )
-    write_whole(path, page)
+    parts = {
+        "figures": _section("Figures", _figures(result)),
+        "comparisons": _section("Comparisons", _side_by_side(said, drawn.get("differences", ""))),
+        "plots": _section("Plots", _side_by_side(drawn.get("match", ""), drawn.get("time", ""))),
+        "questions": _questions(result),
+    }
+    _write(path, result.meta, parts)
+
+
+def write_sweeps(swept: Sequence[Swept], path: Path) -> None:
+    """Write a page of sweeps: a table and a plot for each. Raises what `write_page` raises."""
+    sections = [_section(f"By {one.option}", f"{_sweep_figures(one)}\n{_chart(sweep_chart(one))}") for one in swept]
+    parts = {"figures": "\n".join(sections), "comparisons": "", "plots": "", "questions": ""}
+    _write(path, swept[0].results[0].meta, parts)
+
+
+def _write(path: Path, meta: Mapping[str, Any], parts: Mapping[str, str]) -> None:
+    frame = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    data = meta.get("data")
+    title = _text(f"NeuRAG evaluation: {data}" if data else "NeuRAG evaluation")
+    write_whole(path, frame.substitute(title=title, meta="\n".join(map(_meta, meta, meta.values())), **parts))
 
 
 def _text(value: object) -> str:
@@ -80,25 +93,37 @@ def _system(name: str, tag: str) -> str:
 def _figures(result: Result) -> str:
     """The table, and below it what its columns mean."""
     shown = columns(result)
-    heads = "".join(f'<th scope="col">{_text(column.head)}</th>' for column in shown)
-    bodies = []
-    for group in groups(result.systems):
-        rows = "\n".join(f"<tr>{_system(name, 'th')}{_cells(result, name, shown)}</tr>" for name in group)
-        bodies.append(f'<tbody class="{role(group[0])}">\n{rows}\n</tbody>')
-    if not bodies:
+    if not result.systems:
         return "<p>No system was asked.</p>"
+    cells = {name: [column.cell(one) or NONE for column in shown] for name, one in result.systems.items()}
     meanings = "; ".join(f"<b>{_text(column.head)}</b>: {_text(column.meaning)}" for column in shown)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Figures of all systems">\n<table>\n'
-        f'<thead><tr><th scope="col">system</th>{heads}</tr></thead>\n' + "\n".join(bodies) + "\n</table>\n</div>\n"
-        f'<p class="note">{_text(caption(result))}. {meanings}. A hollow mark: the system was told the gold '
+        _table([column.head for column in shown], cells)
+        + f'<p class="note">{_text(caption(result))}. {meanings}. A hollow mark: the system was told the gold '
         "documents. Grey: controls, which should do badly.</p>"
     )
 
 
-def _cells(result: Result, name: str, shown: Sequence[Column]) -> str:
-    cells = (_text(column.cell(result.systems[name]) or NONE) for column in shown)
-    return "".join(f"<td>{cell}</td>" for cell in cells)
+def _sweep_figures(swept: Swept) -> str:
+    cells = {name: sweep_cells(swept, name) for name in swept.results[0].systems}
+    heads = [f"{swept.option} {label}" for label in swept.labels]
+    return _table(heads, cells) + f'<p class="note">{_text(sweep_caption(swept))}</p>'
+
+
+def _table(heads: Iterable[str], cells: Mapping[str, Iterable[str]]) -> str:
+    """A row for each system, in groups."""
+    bodies = []
+    for group in groups(cells):
+        rows = "\n".join(
+            f"<tr>{_system(name, 'th')}" + "".join(f"<td>{_text(cell)}</td>" for cell in cells[name]) + "</tr>"
+            for name in group
+        )
+        bodies.append(f'<tbody class="{role(group[0])}">\n{rows}\n</tbody>')
+    named = "".join(f'<th scope="col">{_text(head)}</th>' for head in heads)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Figures of all systems">\n<table>\n'
+        f'<thead><tr><th scope="col">system</th>{named}</tr></thead>\n' + "\n".join(bodies) + "\n</table>\n</div>\n"
+    )
 
 
 def _side_by_side(*parts: str) -> str:

@@ -9,8 +9,9 @@ Not here: what they do (systems.py, prag.py, endpoint.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from ..config import UsageError
+from ..config import EvalOptions, UsageError
 from .endpoint import PREFIXES, EndpointSystem
 from .lora import fuse_means, fuse_sum
 from .prag import PUBLISHED, TUNED, PragSystem
@@ -28,6 +29,33 @@ def needs_bank(name: str) -> bool:
     if name not in PLANS and name not in PRAG and not _endpoint(name):
         raise UsageError(f"there is no system {name!r}: choose among {', '.join([*PLANS, *PRAG])}, openai:MODEL")
     return name.startswith(("neurag", "hybrid"))
+
+
+def asked_with(name: str, options: EvalOptions) -> EvalOptions:
+    """The options of a system's answers: those that cannot change them are at their defaults.
+
+    `documents` is among these, since it acts through the collection.
+    """
+    kind = name.partition(":")[0]
+    pastes, oracle = kind.startswith(("rag-", "hybrid")) or kind == "openai-bm25", kind.endswith("-oracle")
+    drawn = kind in ("rag-random", "neurag-wrong", "openai", "openai-bm25") or (pastes and options.noise > 0)
+    counts = {
+        "noise": pastes,
+        "passages": pastes and not oracle,
+        "distractors": pastes and oracle,
+        "position": pastes and oracle and options.distractors > 0,
+        "seed": drawn,
+        "embedder": name == "rag-dense",
+        "splade": name == "rag-splade",
+    }
+    idle = ["systems", "limit", "timed", "documents", *(option for option, does in counts.items() if not does)]
+    plain = EvalOptions()
+    return replace(options, **{option: getattr(plain, option) for option in idle})
+
+
+def needs_documents(name: str) -> bool:
+    """Whether what a system answers depends on the collection."""
+    return name != "closed" and not name.startswith("openai:")
 
 
 def make_system(name: str, world: World) -> System:

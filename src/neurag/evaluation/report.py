@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.box import HORIZONTALS
 from rich.table import Table
@@ -23,6 +23,9 @@ from rich.text import Text
 
 from ..knowledge.documents import clean_text
 from .results import Result, SystemFigures
+
+if TYPE_CHECKING:
+    from .sweep import Swept
 
 Role = Literal["compared", "oracle", "control"]
 ROLES: tuple[Role, ...] = ("compared", "oracle", "control")
@@ -104,10 +107,46 @@ def table(result: Result) -> Table:
     return made
 
 
+def sweep_table(swept: Swept) -> Table:
+    """Build the table of a sweep: systems down, settings across, match in each cell."""
+    made = Table(
+        box=HORIZONTALS, show_edge=False, padding=0, caption=Text(sweep_caption(swept)), caption_justify="left"
+    )
+    made.add_column("match", no_wrap=True)
+    for label in swept.labels:
+        made.add_column(Text(f"{swept.option}\n{label}"), justify="right", overflow="fold")
+    for group in groups(swept.results[0].systems):
+        for name in group:
+            style = "dim" if role(name) == "control" else ""
+            made.add_row(Text(clean_text(name)), *map(Text, sweep_cells(swept, name)), style=style)
+        made.add_section()
+    return made
+
+
+def sweep_cells(swept: Swept, system: str) -> list[str]:
+    """The match of a system at each setting, with its interval."""
+    return [_match(result.systems[system]) or NONE for result in swept.results]
+
+
+def sweep_caption(swept: Swept) -> str:
+    """Say how many questions there were and what the cells are."""
+    return f"{len(swept.results[0].questions)} questions; right answers in %; [95 % interval]"
+
+
 def verdicts(result: Result) -> list[str]:
     """Say in lines how the systems compare, and what went wrong."""
     lines = [("" if pair.metric == "match" else f"{pair.metric}: ") + pair.verdict for pair in result.pairs]
-    lines += [
+    return lines + _failures(result)
+
+
+def sweep_failures(swept: Swept) -> list[str]:
+    """Say in lines what went wrong at which setting."""
+    told = {label: _failures(result) for label, result in zip(swept.labels, swept.results, strict=True)}
+    return [f"{swept.option} {label}: {line}" for label, lines in told.items() for line in lines]
+
+
+def _failures(result: Result) -> list[str]:
+    lines = [
         f"{name} failed at {figures.errors} of {figures.n} questions"
         for name, figures in result.systems.items()
         if figures.errors

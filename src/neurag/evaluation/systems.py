@@ -13,13 +13,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..answer import Answer
 from ..config import RANDOM, AnswerOptions, EvalOptions, UsageError
-from ..knowledge.embedding import Embedded, dense_encoder, splade_encoder
+from ..knowledge.embedding import Embedded
 from ..knowledge.retrieval import Passage, Passages
 from ..model import Model
 from .collection import Collection
@@ -77,6 +77,8 @@ class World:
     rows: tuple[Row, ...]
     collection: Collection
     options: EvalOptions
+    encoders: Mapping[str, Any] = field(default_factory=dict)
+    """By system, for those that retrieve by embeddings (`knowledge.embedding.encoders`)."""
 
     @cached_property
     def bm25(self) -> Finder:
@@ -86,12 +88,12 @@ class World:
     @cached_property
     def dense(self) -> Finder:
         """Dense retrieval over the collection."""
-        return Embedded(self.collection.passages, dense_encoder(self.options.embedder))
+        return Embedded(self.collection.passages, self.encoders["rag-dense"])
 
     @cached_property
     def splade(self) -> Finder:
         """SPLADE over the collection."""
-        return Embedded(self.collection.passages, splade_encoder(self.options.splade))
+        return Embedded(self.collection.passages, self.encoders["rag-splade"])
 
     @cached_property
     def wrong(self) -> Mapping[str, str]:
