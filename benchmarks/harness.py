@@ -1,8 +1,9 @@
 """The harness: what `neurag eval` costs beside the model's own time, with a bank that is there already.
 
 The rows are questions about invented companies with their documents; the bank is made before the clock starts. The
-model's own time is what is spent inside `Model.answers`; all else (reading rows, retrieval, routing's ranking for
-recall, judging, bootstrap, keeping answers) is overhead. Timed questions are off: they would be model time only.
+model's own time is what is spent inside `Model.answers` (ranking documents for recall among it, some milliseconds a
+question); all else (reading rows, retrieval, judging, bootstrap, keeping answers) is overhead. Timed questions are off:
+they would be model time only.
 
     python benchmarks/harness.py [--quick] [--json OUT]
 """

@@ -130,3 +130,16 @@ def test_room_for_one_hot_neuron_changes_no_answer(model, monkeypatch):
     for _ in range(2):
         assert [told(a) for a in asked.answers(QUESTIONS, options)] == usual
     assert len(asked._layers[options.route]._hot) == 1
+
+
+@pytest.mark.parametrize("reroute", [False, True])
+def test_an_answer_names_the_order_of_documents_where_asked(model, reroute):
+    route = RouteOptions(reroute=reroute, hysteresis=-1.0, null=-1.0)
+    plain = AnswerOptions(route=route, max_new_tokens=10)
+    for question in QUESTIONS:
+        answer = model.answer(question, AnswerOptions(route=route, max_new_tokens=10, ranked=2))
+        assert answer.ranked[:1] == tuple(n.doc_id for n in answer.neurons[:1])
+        assert len(set(answer.ranked)) == 2
+        assert told(answer) == told(model.answer(question, plain))
+    assert "ranked" not in answer.to_json()
+    assert model.answer(QUESTIONS[0], plain).ranked == ()

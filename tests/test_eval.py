@@ -433,3 +433,9 @@ def test_generate_is_what_decode_does(tiny):
     expected = tiny.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False)[0, 4:]
     ours = [step.tokens[0] for step in decode(tiny, [[5, 9, 40, 77]], 6)]
     assert ours == expected.tolist()
+
+
+def test_recall_is_of_the_order_in_which_routing_finds_documents(data, tiny):
+    result = evaluate(data, EvalOptions(systems=("neurag", "neurag-oracle"), timed=0, max_new_tokens=2), backbone=tiny)
+    assert result.systems["neurag"].recall_at_5 is not None
+    assert result.systems["neurag-oracle"].recall_at_5 is None  # nothing was looked for

@@ -57,9 +57,12 @@ class Answer:
     neurons: tuple[FiredNeuron, ...] = ()
     conflict: tuple[str, ...] | None = None
     timing: Timing = Timing()
+    ranked: tuple[str, ...] = ()
+    """Ids of the documents that routing puts first, as many as were asked for; not in the public JSON."""
 
     def to_json(self) -> dict[str, Any]:
         """The public shape: answer, abstained, mode, neurons, conflict, timing."""
         out = asdict(self)
+        del out["ranked"]
         out["neurons"] = [asdict(n) for n in self.neurons]
         return out

@@ -125,6 +125,8 @@ class AnswerOptions:
     """(document id, weight) pairs that replace routing: for controls and ablations."""
     paste: tuple[tuple[str, str], ...] | None = None
     """(title, text) passages to paste in the modes rag and hybrid, in place of those BM25 finds."""
+    ranked: int = 0
+    """Documents to name in `Answer.ranked`, in the order in which routing finds them: for measuring routing."""
     route: RouteOptions = field(default_factory=RouteOptions)
 
 

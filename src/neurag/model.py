@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .answer import Answer, FiredNeuron, Timing
@@ -22,7 +22,6 @@ from .backbone import Backbone, load_backbone
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
-from .hyper_layer.routing import Router, question_states
 from .knowledge.bank import Bank
 from .knowledge.calibration import bank_calibration
 from .knowledge.pipeline import open_space
@@ -89,14 +88,6 @@ class Model:
         reply = self._reply(question, options)
         yield from self._write([reply])
         self.last = self._answer(reply)
-
-    def ranking(self, question: str, count: int) -> tuple[str, ...]:
-        """Ids of the `count` documents that routing puts first, the chosen ones in front: for measuring routing."""
-        layer = self._layer(route := AnswerOptions().route)
-        calibration = layer.router.calibration
-        router = Router(calibration, replace(route, top_k=3 * count))
-        routed = router.route(layer.index, question_states(self.backbone, calibration, question))
-        return tuple(dict.fromkeys(layer.index.document_ids[row] for row in routed.rows))[:count]
 
     def _reply(self, question: str, options: AnswerOptions) -> _Reply:
         start = time.perf_counter()
@@ -165,7 +156,8 @@ class Model:
         )
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
         abstained = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
-        return Answer(reply.shown.strip(), options.mode, abstained, neurons, None, timing)
+        ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
+        return Answer(reply.shown.strip(), options.mode, abstained, neurons, None, timing, ranked)
 
 
 @dataclass

@@ -147,7 +147,8 @@ def _given(asked: Asked, told: Answer) -> Given:
     fired = tuple((n.doc_id, n.title, n.weight) for n in told.neurons)
     used = tuple(dict.fromkeys((*(n[0] for n in fired), *asked.used)))
     total, first = (asked.seconds + s for s in (told.timing.total_s, told.timing.first_token_s))
-    return Given(told.answer, told.abstained, asked.ranked, used, fired, total, first, told.timing.prompt_tokens)
+    ranked = told.ranked if asked.options.ranked else asked.ranked
+    return Given(told.answer, told.abstained, ranked, used, fired, total, first, told.timing.prompt_tokens)
 
 
 def asked_alone(world: World, row: Row, asked: Asked) -> Given:
@@ -193,7 +194,7 @@ def rag_oracle(world: World, row: Row) -> Asked:
 
 def neurag(world: World, row: Row) -> Asked:
     """Nothing pasted, neurons chosen by routing."""
-    return Asked(base(world), world.model.ranking(row.question, DEPTH))
+    return Asked(replace(base(world), ranked=DEPTH))
 
 
 def neurag_oracle(world: World, row: Row) -> Asked:
@@ -214,9 +215,7 @@ def neurag_random(world: World, row: Row) -> Asked:
 def hybrid(world: World, row: Row) -> Asked:
     """Routed neurons, and the passages BM25 finds."""
     found = rag(lambda w: w.bm25)(world, row)
-    return replace(
-        found, options=replace(found.options, mode="hybrid"), ranked=world.model.ranking(row.question, DEPTH)
-    )
+    return replace(found, options=replace(found.options, mode="hybrid", ranked=DEPTH))
 
 
 def hybrid_oracle(world: World, row: Row) -> Asked:

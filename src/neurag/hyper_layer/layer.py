@@ -131,6 +131,13 @@ class HyperLayer:
             elif self.options.reroute and not firing.force:
                 self._move_on(firing, own[-1:])
 
+    def ranking(self, firing: Firing, count: int) -> tuple[str, ...]:
+        """Ids of the `count` documents that routing puts first for a question that has been answered."""
+        assert firing.states is not None
+        states = firing.states[: firing.span[1] - firing.span[0]]  # of the question, not of tokens rerouted by
+        routed = self.router.route(firing.index, states, firing.allowed, top_k=3 * count)
+        return tuple(dict.fromkeys(firing.index.document_ids[row] for row in routed.rows))[:count]
+
     def _first_choice(self, firing: Firing) -> Routed:
         assert firing.states is not None
         if not firing.force:

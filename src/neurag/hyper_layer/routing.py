@@ -122,8 +122,9 @@ class Router:
         states: Tensor,
         allowed: np.ndarray | None = None,
         importance: Tensor | None = None,
+        top_k: int | None = None,
     ) -> Routed:
-        """Choose up to K rows.
+        """Choose up to K rows (`top_k`, by default that of the options).
 
         `states` is [T, key_width], `allowed` [N] masks rows before they are scored, `importance` [T] weighs
         the tokens (1 each by default; rerouting lets older ones fade).
@@ -139,7 +140,7 @@ class Router:
         matched = self._exact(index, states, yardstick, rows)  # r: [T, M]
         weights = weights / (weights @ best).clamp(min=1e-6)
         shares, covers = matched * weights[:, None], yardstick.covered(matched) * weights[:, None]
-        return self._choose(index, rows, shares.numpy(), covers.numpy())
+        return self._choose(index, rows, shares.numpy(), covers.numpy(), top_k or self.options.top_k)
 
     def _exact(self, index: RoutingIndex, states: Tensor, yardstick: Yardstick, rows: np.ndarray) -> Tensor:
         """r for every query token and every row in `rows`: [T, M]."""
@@ -152,13 +153,15 @@ class Router:
         best = np.maximum.reduceat(similar, offsets, axis=1)
         return yardstick.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float())
 
-    def _choose(self, index: RoutingIndex, rows: np.ndarray, shares: np.ndarray, covers: np.ndarray) -> Routed:
+    def _choose(
+        self, index: RoutingIndex, rows: np.ndarray, shares: np.ndarray, covers: np.ndarray, top_k: int
+    ) -> Routed:
         """Greedy choice with coverage and links. `shares` [T, M]: r / sum r*, so that S is its sum over tokens;
         `covers` [T, M]: how much of that counts as said when the row has been chosen. In numpy: many small steps."""
         scores, covered = shares.sum(0), np.zeros(len(shares), np.float32)
         chosen: list[int] = [int(scores.argmax())]
-        linked = self._linked(index, rows, chosen[0])
-        while len(chosen) < min(self.options.top_k, len(rows)):
+        linked = self._linked(index, rows, chosen[0]) if top_k > 1 else np.zeros(len(rows), np.float32)
+        while len(chosen) < min(top_k, len(rows)):
             covered = np.maximum(covered, covers[:, chosen[-1]])
             fresh = np.maximum(shares - covered[:, None], 0).sum(0)
             value = (1 - self.options.coverage) * scores + self.options.coverage * fresh + linked
@@ -173,7 +176,7 @@ class Router:
     def _linked(self, index: RoutingIndex, rows: np.ndarray, first: int) -> np.ndarray:
         """What being mentioned in the row chosen first adds to each row's value, [M]; other documents only."""
         lead = int(rows[first])
-        if not self.options.link or self.options.top_k < 2:
+        if not self.options.link:
             return np.zeros(len(rows), np.float32)
         other = np.array([index.document_ids[row] != index.document_ids[lead] for row in rows], np.float32)
         linked: np.ndarray = self.options.link * other * index.openings.mentioned(index.of_row(lead), rows)
