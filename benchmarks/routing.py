@@ -48,7 +48,7 @@ from neurag.prompts import question_prompt
 
 SETS = ("popqa", "squad_same_article", "nq_open_oracle", "hotpotqa", "2wikimultihopqa")
 """Routing's settings were picked on questions of the first four; the last has been looked at by nobody."""
-QUICK_QUESTIONS, ROWS, ROUTED_ROWS = 200, 5000, 12
+QUICK_QUESTIONS, ROWS, ROUTED_ROWS = 60, 5000, 12
 PROMPT_TOKENS, ANSWER_TOKENS = 64, 16
 Rows = Sequence[Mapping[str, Any]]
 
