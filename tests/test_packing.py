@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from neurag import packing
-from neurag.packing import PackedLinear, Rows, pack
+from neurag.packing import PackedLinear, PackedMatrix, pack
 
 
 def linear(dtype=torch.float32, bias=False):
@@ -89,5 +89,5 @@ def test_products_with_rows_are_the_plain_ones(dtype, able, monkeypatch):
         monkeypatch.setattr(packing, "_supported", lambda _: False)
     torch.manual_seed(3)
     matrix, vectors = torch.randn(70, 32).to(dtype), torch.randn(5, 32)
-    torch.testing.assert_close(Rows(matrix)(vectors), vectors.to(dtype) @ matrix.T)
-    assert Rows(matrix[:0])(vectors).shape == (5, 0)
+    torch.testing.assert_close(PackedMatrix(matrix)(vectors), vectors.to(dtype) @ matrix.T)
+    assert PackedMatrix(matrix[:0])(vectors).shape == (5, 0)

@@ -50,14 +50,8 @@ def read_input(module: nn.Module, see: Callable[[Tensor], None]) -> Iterator[Non
 def add_to_output(module: nn.Module, delta: Callable[[Tensor, Tensor], Tensor | None]) -> Iterator[None]:
     """Replace the output by `delta(input, output)`; None leaves it as it is."""
 
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        return delta(inputs[0], output)
-
-    handle = module.register_forward_hook(hook)
-    try:
+    with on_each([module], lambda _, given, output: delta(given, output)):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

@@ -41,10 +41,10 @@ class PackedLinear(nn.Linear):
         return _product(input, self.packed.blocks, self.bias)
 
 
-class Rows:
-    """The rows of a matrix [n, k], for products with a few vectors [T, k] at a time; the matrix itself is not kept.
+class PackedMatrix:
+    """A matrix [n, k] for products of its rows with a few vectors [T, k] at a time; the matrix itself is not kept.
 
-    >>> Rows(torch.eye(3))(torch.tensor([[1.0, 2.0, 3.0]]))
+    >>> PackedMatrix(torch.eye(3))(torch.tensor([[1.0, 2.0, 3.0]]))
     tensor([[1., 2., 3.]])
     """
 

@@ -21,6 +21,7 @@ from .bank_commands import BankFolder, errors, output
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from ..evaluation.data import Broken
     from ..evaluation.results import Result
@@ -87,11 +88,8 @@ def _show(result: Result, json: Path | None, page: Path | None) -> None:
     from ..evaluation.page import write_page
     from ..evaluation.report import table, verdicts
     from ..evaluation.results import save
-    from .show import show_line
 
-    output().print(table(result))
-    for line in verdicts(result):
-        show_line(output(), line)
+    _print(table(result), verdicts(result))
     if json is not None:
         save(result, json)
     if page is not None:
@@ -102,16 +100,21 @@ def _show_sweeps(swept: Sequence[Swept], json: Path | None, page: Path | None) -
     from ..evaluation.page import write_sweeps
     from ..evaluation.report import sweep_failures, sweep_table
     from ..evaluation.sweep import save_sweeps
-    from .show import show_line
 
     for one in swept:
-        output().print(sweep_table(one))
-        for line in sweep_failures(one):
-            show_line(output(), line)
+        _print(sweep_table(one), sweep_failures(one))
     if json is not None:
         save_sweeps(swept, json)
     if page is not None:
         write_sweeps(swept, page)
+
+
+def _print(table: Table, lines: Sequence[str]) -> None:
+    from .show import show_line
+
+    output().print(table)
+    for line in lines:
+        show_line(output(), line)
 
 
 def rows(file: Path, /, *, output: RowsFile, format: str | None = None) -> None:

@@ -13,7 +13,7 @@ Not here: how figures are computed; printing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -94,31 +94,28 @@ def caption(result: Result) -> str:
 def table(result: Result) -> Table:
     """Build the table of all systems; oracles and controls are set apart below a rule."""
     shown = columns(result)
-    # One space between columns: with it the table of the usual figures fits into 80 characters.
-    made = Table(box=HORIZONTALS, show_edge=False, padding=0, caption=Text(caption(result)), caption_justify="left")
-    made.add_column("system", no_wrap=True)
-    for column in shown:
-        made.add_column(column.head, justify="right", overflow="fold")
-    for group in groups(result.systems):
-        for name in group:
-            cells = (Text(column.cell(result.systems[name]) or NONE) for column in shown)
-            made.add_row(Text(clean_text(name)), *cells, style="dim" if role(name) == "control" else "")
-        made.add_section()
-    return made
+    cells = {name: [column.cell(result.systems[name]) or NONE for column in shown] for name in result.systems}
+    return _grouped("system", [column.head for column in shown], cells, caption(result))
 
 
 def sweep_table(swept: Swept) -> Table:
     """Build the table of a sweep: systems down, settings across, match in each cell."""
-    made = Table(
-        box=HORIZONTALS, show_edge=False, padding=0, caption=Text(sweep_caption(swept)), caption_justify="left"
-    )
-    made.add_column("match", no_wrap=True)
-    for label in swept.labels:
-        made.add_column(Text(f"{swept.option}\n{label}"), justify="right", overflow="fold")
-    for group in groups(swept.results[0].systems):
+    cells = {name: sweep_cells(swept, name) for name in swept.results[0].systems}
+    return _grouped("match", [f"{swept.option}\n{label}" for label in swept.labels], cells, sweep_caption(swept))
+
+
+def _grouped(corner: str, heads: Sequence[str], cells: Mapping[str, Sequence[str]], below: str) -> Table:
+    """Systems down, in their groups with a rule between; controls are dim."""
+    # One space between columns: with it the table of the usual figures fits into 80 characters.
+    made = Table(box=HORIZONTALS, show_edge=False, padding=0, caption=Text(below), caption_justify="left")
+    made.add_column(corner, no_wrap=True)
+    for head in heads:
+        made.add_column(Text(head), justify="right", overflow="fold")
+    for group in groups(cells):
         for name in group:
-            style = "dim" if role(name) == "control" else ""
-            made.add_row(Text(clean_text(name)), *map(Text, sweep_cells(swept, name)), style=style)
+            made.add_row(
+                Text(clean_text(name)), *map(Text, cells[name]), style="dim" if role(name) == "control" else ""
+            )
         made.add_section()
     return made
 

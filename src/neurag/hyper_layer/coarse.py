@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..packing import Rows
+from ..packing import PackedMatrix
 
 KEYS = 64
 WIDTH = 32
@@ -36,13 +36,13 @@ BLOCK = 256
 class CoarseKeys:
     """A few keys in place of all, for N rows."""
 
-    keys: Rows
+    keys: PackedMatrix
     """[KEYS * N, WIDTH], the first key of every row, then the second ...: unit vectors, zeros where a row has fewer."""
 
     @classmethod
     def of(cls, keys: Tensor, starts: np.ndarray) -> CoarseKeys:
         """From the keys [sum n_i, key_width] of all rows, each row's most salient first, and where rows start."""
-        return cls(Rows(pooled(keys, starts).flatten(0, 1)))
+        return cls(PackedMatrix(pooled(keys, starts).flatten(0, 1)))
 
     def candidates(self, states: Tensor, telling: Tensor, rows: np.ndarray, count: int) -> np.ndarray:
         """The `count` most promising of `rows`, ascending. `states` [T, key_width] are the question's tokens and

@@ -28,7 +28,7 @@ from ..config import RouteOptions
 from ..knowledge.bank import IndexBatch
 from ..knowledge.calibration import Calibration, prompt_states
 from ..knowledge.chance import Yardstick
-from ..packing import Rows
+from ..packing import PackedMatrix
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
 from .links import Openings
@@ -82,7 +82,7 @@ class Router:
     def __init__(self, calibration: Calibration, options: RouteOptions) -> None:
         self.calibration = calibration
         self.options = options
-        self._neutral = Rows(calibration.neutral[:NEUTRAL])
+        self._neutral = PackedMatrix(calibration.neutral[:NEUTRAL])
 
     def build(self, batches: Iterable[IndexBatch], dtype: torch.dtype = torch.float32) -> RoutingIndex:
         """Lay out a bank's keys; `dtype` is the format of the products (backbone.processor_format is fastest)."""
@@ -160,7 +160,7 @@ class Router:
         `covers` [T, M]: how much of that counts as said when the row has been chosen. In numpy: many small steps."""
         scores, covered = shares.sum(0), np.zeros(len(shares), np.float32)
         chosen: list[int] = [int(scores.argmax())]
-        linked = self._linked(index, rows, chosen[0]) if top_k > 1 else np.zeros(len(rows), np.float32)
+        linked = self._linked(index, rows, chosen[0]) if self.options.link and top_k > 1 else 0.0
         while len(chosen) < min(top_k, len(rows)):
             covered = np.maximum(covered, covers[:, chosen[-1]])
             fresh = np.maximum(shares - covered[:, None], 0).sum(0)
@@ -176,8 +176,6 @@ class Router:
     def _linked(self, index: RoutingIndex, rows: np.ndarray, first: int) -> np.ndarray:
         """What being mentioned in the row chosen first adds to each row's value, [M]; other documents only."""
         lead = int(rows[first])
-        if not self.options.link:
-            return np.zeros(len(rows), np.float32)
         other = np.array([index.document_ids[row] != index.document_ids[lead] for row in rows], np.float32)
         linked: np.ndarray = self.options.link * other * index.openings.mentioned(index.of_row(lead), rows)
         return linked
