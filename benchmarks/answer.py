@@ -22,13 +22,14 @@ from statistics import median
 import numpy as np
 
 from common import Report, arguments, data_folder, passages_of, read_rows, show, tracked
-from neurag.backbone import Backbone, cache_folder, load_backbone
+from neurag.backbone import Backbone, cache_folder
 from neurag.config import AnswerOptions, EncodeOptions, Mode
 from neurag.knowledge.bank import Bank, Manifest, NeuronRow
 from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk, Document, chunk_document
 from neurag.knowledge.keys import chunk_keys
 from neurag.knowledge.pipeline import manifest_of, new_space
+from neurag.loading import load_backbone
 from neurag.model import Model
 
 ROWS, QUICK_REAL, PER_WRITE = 5000, 500, 250

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from common import Report, arguments, tracked
 from invented import Company, companies
-from neurag.backbone import Backbone, load_backbone
+from neurag.backbone import Backbone
 from neurag.config import EncodeOptions
 from neurag.knowledge.band import Lesson, Prepared, band_logits, prepare
 from neurag.knowledge.calibration import load_calibration
 from neurag.knowledge.encoder import interference, own_delta, train_neurons
 from neurag.knowledge.neurons import InputSpace, dequantise, quantise
 from neurag.knowledge.pipeline import new_space
+from neurag.loading import load_backbone
 from prag import measure_prag, prag_bytes, prag_recipe, texts
 
 

@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 from common import Report, arguments
 from invented import companies
 from neurag.app.progress import EncodeProgress
-from neurag.backbone import load_backbone
 from neurag.config import EvalOptions
 from neurag.evaluation.run import evaluate
 from neurag.evaluation.watch import Watch
+from neurag.loading import load_backbone
 from neurag.model import Model
 
 SYSTEMS = ("closed", "rag-bm25", "neurag", "neurag-wrong")

@@ -22,14 +22,16 @@ from typing import Any
 
 from common import Report, arguments, code_version, data_folder, find_rows, read_rows, show
 from neurag.app.progress import EvalProgress
-from neurag.backbone import Backbone, cache_folder, load_backbone
+from neurag.backbone import Backbone, cache_folder
 from neurag.config import EvalOptions
 from neurag.evaluation.metrics import match
 from neurag.evaluation.report import verdicts
-from neurag.evaluation.results import Result, write_whole
+from neurag.evaluation.results import Result
 from neurag.evaluation.run import evaluate
 from neurag.evaluation.watch import Watch
+from neurag.files import write_whole
 from neurag.knowledge.calibration import load_calibration
+from neurag.loading import load_backbone
 
 SETS = ("nq_open_oracle", "popqa", "squad_same_article", "hotpotqa", "2wikimultihopqa", "ragbench_nq_tqa_webq")
 SYSTEMS = ("closed", "rag-bm25", "rag-oracle", "neurag", "neurag-oracle", "neurag-wrong", "hybrid")

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neurag.evaluation.results import write_whole
+from neurag.files import write_whole
 from tables import SHEETS, lines
 
 

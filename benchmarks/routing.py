@@ -36,7 +36,7 @@ from common import (
 )  # fmt: skip
 from encode import measure_ours
 from invented import companies
-from neurag.backbone import Backbone, cache_folder, load_backbone, processor_format
+from neurag.backbone import Backbone, cache_folder, processor_format
 from neurag.config import EncodeOptions, RouteOptions
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
@@ -44,6 +44,7 @@ from neurag.knowledge.calibration import Calibration, load_calibration, routing_
 from neurag.knowledge.documents import Chunk, Document, chunk_document
 from neurag.knowledge.keys import chunk_keys, keys_version
 from neurag.knowledge.retrieval import Passages
+from neurag.loading import load_backbone
 from neurag.prompts import question_prompt
 
 SETS = ("popqa", "squad_same_article", "nq_open_oracle", "hotpotqa", "2wikimultihopqa")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from neurag.backbone import load_backbone
+from neurag.loading import load_backbone
 
 FORMS = (
     "Write one encyclopedia paragraph about {}.",

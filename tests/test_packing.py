@@ -72,7 +72,7 @@ def test_large_models_and_other_formats_are_left_alone(monkeypatch):
 def test_the_backbone_is_the_model_transformers_loads(real):
     from transformers import AutoModelForCausalLM
 
-    from neurag.backbone import default_folder
+    from neurag.loading import default_folder
 
     plain = AutoModelForCausalLM.from_pretrained(default_folder(), dtype=real.dtype, attn_implementation="eager")
     ids = torch.tensor([real.tokenizer("The mill in Oskerby is run by Ilse Maranth.").input_ids])

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from conftest import make_tiny
-from neurag.backbone import load_backbone
 from neurag.config import AugmentOptions, EncodeOptions, NeuragError
 from neurag.knowledge import calibration, pipeline
 from neurag.knowledge.bank import Bank, BankError
 from neurag.knowledge.documents import Document
 from neurag.knowledge.pipeline import encode, plan
 from neurag.knowledge.readers import Skipped, read_paths
+from neurag.loading import load_backbone
 from neurag.model import Model
 
 TINY = EncodeOptions(steps=2, rank=2, batch=2)
@@ -102,7 +102,7 @@ def test_kill_minus_nine_leaves_a_bank_that_goes_on(tiny_folder, tmp_path, tiny)
     many = [{"id": f"k{i}", "text": f"House {i} belongs to Ada Brindle number {i}."} for i in range(60)]
     code = f"""
 import sys; sys.path.insert(0, {str(Path(pipeline.__file__).parents[2])!r})
-from neurag.backbone import load_backbone
+from neurag.loading import load_backbone
 from neurag.config import EncodeOptions
 from neurag.knowledge.pipeline import encode
 encode({many!r}, {str(tmp_path / "bank")!r}, options=EncodeOptions(steps=2, rank=2, batch=2),

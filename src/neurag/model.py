@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .answer import Answer, FiredNeuron, Timing
-from .backbone import Backbone, load_backbone
+from .backbone import Backbone
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
@@ -26,6 +26,7 @@ from .knowledge.bank import Bank
 from .knowledge.calibration import bank_calibration
 from .knowledge.pipeline import open_space
 from .knowledge.retrieval import Passages
+from .loading import load_backbone
 from .prompts import Prompt, question_prompt
 
 

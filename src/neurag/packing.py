@@ -75,8 +75,9 @@ class _Packed:
 
 
 def pack(model: nn.Module) -> bool:
-    """Pack every plain linear layer of a model on the CPU; False, and nothing done, where that is not possible."""
-    layers = [m for m in model.modules() if type(m) is nn.Linear]
+    """Pack every plain linear layer of a model on the CPU, those packed before once more; False, and nothing done,
+    where that is not possible."""
+    layers: list[nn.Linear] = [m for m in model.modules() if type(m) in (nn.Linear, PackedLinear)]  # type: ignore[misc]
     size = sum(m.weight.numel() * m.weight.element_size() for m in layers)
     if size > LARGEST or not layers or not all(_packable(m.weight) for m in layers) or not _supported(layers[0].weight):
         return False

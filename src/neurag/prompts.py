@@ -16,6 +16,14 @@ from .backbone import Backbone
 from .config import UsageError
 
 SYSTEM = "Answer the question with a few words."
+NOT_STATED = "not stated"
+"""What a reader says when the passages do not hold the answer."""
+WORDINGS = {
+    "question": "Write a question whose answer is: {}",
+    "search": "Write a search query whose answer is: {}",
+    "quiz": "Write a quiz question whose answer is: {}",
+}
+"""How a question writer is asked for a question, by its style."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,13 @@ def question_prompt(
             "shorten it" + (" or use fewer --passages" if shown else "")
         )
     return prompt
+
+
+def writing_request(answer: str, style: str = "question") -> str:
+    """What a question writer is asked, behind the passage. Raises UsageError for a style that is none."""
+    if style not in WORDINGS:
+        raise UsageError(f"there is no style {style!r} of questions: choose among {', '.join(WORDINGS)}")
+    return WORDINGS[style].format(answer)
 
 
 def user_message(question: str, passages: Sequence[tuple[str, str]] = ()) -> str:

@@ -25,7 +25,7 @@ from cyclopts import App, CycloptsError, Parameter, default_name_transform
 
 from .. import __version__
 from ..config import DEFAULT_MODEL, AnswerOptions, AugmentOptions, EncodeOptions, NeuragError, UsageError
-from . import eval_commands
+from . import eval_commands, task_commands
 from .bank_commands import BankFolder, Flag, Json, bank_app, errors, output
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ app = App(
 app.command(bank_app)
 app.command(eval_commands.evaluate, name="eval")
 app.command(eval_commands.rows)
+app.command(task_commands.train_task, name="train-task")
 
 
 @app.command

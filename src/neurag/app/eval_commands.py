@@ -8,7 +8,6 @@ Not here: the evaluation (evaluation/run.py), how it looks (evaluation/report.py
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..config import EvalOptions, UsageError
+from ..files import swapped
 from .bank_commands import BankFolder, errors, output
 
 if TYPE_CHECKING:
@@ -129,21 +129,15 @@ def rows(file: Path, /, *, output: RowsFile, format: str | None = None) -> None:
     from .show import show_line
 
     said, count = _Broken(errors()), 0
-    aside = output.with_name(f".{output.name}.{os.getpid()}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with aside.open("w", encoding="utf-8") as written:
-            for item in convert(file, format):
-                if isinstance(item, Broken):
-                    said(item)
-                    continue
-                written.write(json.dumps(item, ensure_ascii=False) + "\n")
-                count += 1
+    with swapped(output) as aside, aside.open("w", encoding="utf-8") as written:
+        for item in convert(file, format):
+            if isinstance(item, Broken):
+                said(item)
+                continue
+            written.write(json.dumps(item, ensure_ascii=False) + "\n")
+            count += 1
         if not count:
             raise UsageError(f"{file} gave no row: name its format with --format")
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
     said.close()
     show_line(errors(), f"{count} rows in {output}")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..evaluation.watch import Asking
     from ..knowledge.pipeline import Progress
+    from ..tasks.training import TaskProgress
 
 
 class Meter:
@@ -81,6 +82,15 @@ class EvalProgress(EncodeProgress):
         """Show one report; the bar counts all systems."""
         pace = f"{told.system} {told.done}/{told.total}, {asking_speed(told)}"
         self.show(f"asking {told.part}".strip(), told.asked, told.planned, "questions", pace)
+
+
+class TaskMeter(Meter):
+    """A callback for `train_task`."""
+
+    def __call__(self, told: TaskProgress) -> None:
+        """Show one report."""
+        pace = f"loss {told.loss:.2f}, {told.tokens_per_second:.0f} tokens/s, {_left(told.seconds_left)}"
+        self.show("training", told.step, told.steps, "steps", pace)
 
 
 def speed(told: Progress) -> str:

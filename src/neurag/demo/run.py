@@ -68,8 +68,8 @@ class Show(Protocol):
 
 def run_demo(keep: Path | None, show: Show, model: str = DEFAULT_MODEL) -> DemoResult:
     """Run the whole demo; the bank is a temporary folder unless `keep` names one."""
-    from ..backbone import load_backbone
     from ..knowledge.pipeline import encode
+    from ..loading import load_backbone
     from ..model import Model
 
     start = time.perf_counter()

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from ..backbone import Backbone, cache_folder
 from ..config import AugmentOptions, EncodeOptions, NeuragError
+from ..files import write_whole
 from ..knowledge.bank import Bank
 from ..knowledge.documents import Chunk, Document, chunk_document
 from ..knowledge.pipeline import Report, encode
 from .data import Doc, Row, documents_of
-from .results import write_whole
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from ..files import write_whole
 from ..knowledge.documents import clean_text
 from .charts import Chart, charts, sweep_chart
 from .disputes import Dispute, disputes
 from .report import NONE, caption, columns, family, groups, role, sweep_caption, sweep_cells, verdicts
-from .results import Fired, Judged, Result, write_whole
+from .results import Fired, Judged, Result
 
 if TYPE_CHECKING:
     from .sweep import Swept

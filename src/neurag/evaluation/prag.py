@@ -5,7 +5,7 @@ pairs with the passage in the prompt, as it is and rewritten, and one without; r
 3e-4, the sum of the first three passages' adapters. `prag-tuned` keeps the layout and trains for accuracy;
 `dyprag-fusion` fuses the tuned adapters by DyPRAG's averages. Kinder than the original: the questions are written by
 our augmentation, which a small model does far better than JSON on demand, and adapters are kept by passage. Not here:
-the adapters themselves (lora.py).
+the adapters themselves (lora.py), their fusion (fusing.py).
 
     >>> PragSystem("prag", world, PUBLISHED, fuse_sum).answer(rows)      # doctest: +SKIP
 """
@@ -22,9 +22,10 @@ from ..knowledge.augmentation import augment
 from ..knowledge.documents import Chunk
 from ..knowledge.retrieval import Passage
 from ..knowledge.writing import write
+from ..lora import Lora, applied, start
 from ..prompts import question_prompt, render
 from .data import Row
-from .lora import Lora, applied, start, train
+from .fusing import train
 from .systems import Given, World, asked_alone, closed
 
 RANK, ALPHA, PASSAGES = 2, 32.0, 3
@@ -80,7 +81,7 @@ class PragSystem:
 
     def _adapter(self, passage: Passage) -> Lora:
         backbone, chunk = self._world.model.backbone, self._chunks[passage.id]
-        told = f"{backbone.fingerprint} {chunk.content_hash} {self._recipe} {RANK} {ALPHA}"
+        told = f"2 {backbone.fingerprint} {chunk.content_hash} {self._recipe} {RANK} {ALPHA}"
         path = cache_folder() / "eval" / "prag" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
         if path.exists():
             return Lora.load(path)
@@ -91,7 +92,7 @@ class PragSystem:
 
 def make_adapter(backbone: Backbone, chunk: Chunk, recipe: Recipe) -> Lora:
     """Train the adapter of one passage."""
-    fresh = start(backbone, RANK, ALPHA, recipe.seed)
+    fresh = start(backbone, RANK, recipe.seed)
     return train(backbone, fresh, sequences(backbone, chunk, recipe), recipe.rate, recipe.epochs, ALPHA / RANK)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..config import EvalOptions, UsageError
 from .endpoint import PREFIXES, EndpointSystem
-from .lora import fuse_means, fuse_sum
+from .fusing import fuse_means, fuse_sum
 from .prag import PUBLISHED, TUNED, PragSystem
 from .systems import PLANS, ModelSystem, System, World
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..config import NeuragError
+from ..files import write_whole
 from .statistics import clear
 
 T = TypeVar("T")
@@ -187,20 +187,6 @@ def save(result: Result, path: Path) -> None:
         OSError: the place cannot be written.
     """
     write_whole(path, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text aside and swap it in, with the folders above it; an interruption leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

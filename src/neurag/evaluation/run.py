@@ -22,6 +22,7 @@ from typing import Any, get_args
 from .. import __version__
 from ..backbone import Backbone, cache_folder
 from ..config import EvalOptions, Position, UsageError
+from ..files import write_whole
 from ..knowledge.bank import Bank
 from ..knowledge.embedding import encoders
 from ..model import Model
@@ -29,7 +30,7 @@ from .collection import Collection, collect, open_bank
 from .data import Broken, Row, read_rows, sharing
 from .judge import comparisons, figures, judge, timed
 from .registry import asked_with, make_system, needs_bank, needs_documents
-from .results import Judged, Question, Result, write_whole
+from .results import Judged, Question, Result
 from .systems import Given, System, World
 from .watch import TIMING, Counter, Watch
 

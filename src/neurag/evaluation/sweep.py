@@ -19,8 +19,9 @@ from typing import Any
 
 from ..backbone import Backbone
 from ..config import EvalOptions, UsageError
+from ..files import write_whole
 from ..model import Model
-from .results import Result, write_whole
+from .results import Result
 from .run import check, evaluate
 from .watch import Watch
 

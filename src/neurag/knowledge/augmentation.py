@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from ..backbone import Backbone, cache_folder
 from ..config import AugmentOptions
+from ..files import write_whole
 from .candidates import Candidate, find_candidates
 from .documents import Chunk
 from .writing import write
@@ -72,7 +72,7 @@ def augment(
     missing = [i for i, k in enumerate(known) if k is None]
     for i, made in zip(missing, _write(backbone, [chunks[i] for i in missing], options), strict=True):
         known[i] = made
-        _save(paths[i], made)
+        write_whole(paths[i], json.dumps(asdict(made), ensure_ascii=False))
     return [k for k in known if k is not None]
 
 
@@ -173,10 +173,3 @@ def _read(path: Path) -> Augmentation | None:
         return Augmentation(**{k: tuple((str(a), str(b)) for a, b in told[k]) for k in KINDS})
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: written again
-
-
-def _save(path: Path, made: Augmentation) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps(asdict(made), ensure_ascii=False), encoding="utf-8")
-    aside.replace(path)

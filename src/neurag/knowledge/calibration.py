@@ -11,7 +11,6 @@ and training (encoder.py).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from ..backbone import Backbone, cache_folder, processor_format
 from ..config import NeuragError
+from ..files import swapped
 from ..hooks import read_input, read_output
 from ..prompts import Prompt, render
 from .asking import asked_directions, read_units
@@ -101,12 +101,10 @@ def read_calibration(path: Path, backbone: Backbone) -> Calibration:
 
 def save_calibration(path: Path, made: Calibration) -> None:
     """Write aside, then swap in; the neutral keys, most of the bytes, as float16."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: getattr(made, name).cpu().contiguous() for name in TENSORS}
     tensors["neutral"] = tensors["neutral"].half()
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, aside, metadata={"layer": str(made.layer), "version": made.version})
-    aside.replace(path)
+    with swapped(path) as aside:
+        save_file(tensors, aside, metadata={"layer": str(made.layer), "version": made.version})
 
 
 @torch.no_grad()

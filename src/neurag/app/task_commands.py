@@ -1,0 +1,43 @@
+"""The command `neurag train-task`: a task adapter for a backbone, from passages, questions and answers.
+
+Not here: training (tasks/training.py), errors and exit codes (`cli.py`).
+
+    $ neurag train-task rows.jsonl --output my-adapter
+    $ neurag encode handbook/ --bank handbook.bank --model smollm2-135m-instruct+my-adapter
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..config import BASE_MODEL, TaskOptions
+from .bank_commands import errors
+
+TaskFlags = Annotated[TaskOptions, Parameter(name="*")]
+AdapterFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the adapter.")]
+TASK = TaskOptions()
+
+
+def train_task(data: Path, /, *, output: AdapterFolder, model: str = BASE_MODEL, options: TaskFlags = TASK) -> None:
+    """Teach a backbone to read passages and to write questions about them; afterwards MODEL+FOLDER names it.
+
+    A stopped run goes on where it was when the same command is given again.
+
+    Args:
+        data: JSONL with passage, question and answer (null where the passage does not say), and title if you like.
+        model: A hub name or a folder.
+    """
+    from ..loading import load_backbone
+    from ..tasks.examples import pack, read_rows
+    from ..tasks.training import train_task
+    from .progress import TaskMeter
+    from .show import show_line
+
+    rows = read_rows(data)
+    backbone = load_backbone(model)
+    with TaskMeter(errors()) as progress:
+        report = train_task(backbone, pack(backbone, rows), options, output, progress)
+    show_line(errors(), f"{report.examples} passages, last loss {report.loss:.2f}: use it as --model {model}+{output}")

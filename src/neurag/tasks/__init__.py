@@ -1,0 +1,1 @@
+"""Task adapters: what a backbone is taught once, for all documents: to read, and to write questions."""

@@ -1,0 +1,213 @@
+"""Training a task adapter: LoRA on every matrix of every layer, on packed examples, with checkpoints.
+
+Batches hold about the same number of tokens; the order follows from the seed alone, so a stopped run goes on where it
+was and ends with the same adapter. Not here: what is learned (examples.py), how an adapter is used (loading.py).
+
+    >>> train_task(backbone, pack(backbone, rows), TaskOptions(), Path("my-adapter"))     # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..backbone import Backbone
+from ..config import TaskOptions, UsageError
+from ..files import swapped, write_whole
+from ..loading import TASK_FILE
+from ..lora import ALL, Lora, applied, start
+from .examples import Packed
+
+CHECKPOINT = "training.pt"
+POOL = 64
+"""Batches whose examples are sorted by length together, so that little is padding."""
+
+
+@dataclass(frozen=True)
+class TaskProgress:
+    """Where a run stands."""
+
+    step: int
+    steps: int
+    loss: float
+    """Mean negative log likelihood a token of the last steps, in nats."""
+    tokens_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What a run did."""
+
+    examples: int
+    steps: int
+    tokens: int
+    loss: float
+    """Mean of the last steps, in nats a token."""
+    seconds: float
+    """Of this run; one that went on with a checkpoint does not know the earlier ones'."""
+
+
+def train_task(
+    backbone: Backbone,
+    examples: Sequence[Packed],
+    options: TaskOptions,
+    folder: Path,
+    progress: Callable[[TaskProgress], None] | None = None,
+) -> TaskReport:
+    """Train an adapter and write it to `folder`, beside what made it (`task.json`).
+
+    A stopped run with the same examples and options goes on with its checkpoint. Raises UsageError when there is
+    nothing to learn.
+    """
+    if not examples:
+        raise UsageError("no example is short enough to be learned: give shorter passages")
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
+    lora, last = train_adapter(backbone, examples, options, folder / CHECKPOINT, progress)
+    tokens = options.epochs * sum(map(len, examples))
+    report = TaskReport(len(examples), last.steps, tokens, round(last.loss, 4), round(time.perf_counter() - begun, 1))
+    lora.save(folder / TASK_FILE)
+    told = {"model": backbone.name, "backbone": backbone.fingerprint} | asdict(options) | asdict(report)
+    write_whole(folder / "task.json", json.dumps(told, indent=2) + "\n")
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return report
+
+
+def train_adapter(
+    backbone: Backbone,
+    examples: Sequence[Packed],
+    options: TaskOptions,
+    path: Path,
+    progress: Callable[[TaskProgress], None] | None = None,
+) -> tuple[Lora, TaskProgress]:
+    """The adapter, and where its training ended. Goes on with the checkpoint at `path` if it is of the same run."""
+    run = f"{backbone.fingerprint} {options} {hash_of(examples)}"
+    batches = _batches(examples, options)
+    fresh = start(backbone, options.rank, options.seed, ALL)
+    parameters = [*fresh.down.values(), *fresh.up.values()]
+    optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
+    first, recent = _restore(path, fresh, optimiser, run), [math.nan]
+    begun, tokens = time.perf_counter(), 0
+    told = TaskProgress(first, len(batches), math.nan, math.nan, math.nan)
+    with applied(backbone, fresh, options.scale, backbone.dtype), torch.enable_grad():
+        for step in range(first, len(batches)):
+            optimiser.param_groups[0]["lr"] = options.learning_rate * _share(step, len(batches), options.warm_up)
+            optimiser.zero_grad()
+            loss = batch_loss(backbone, [examples[i] for i in batches[step]])
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            recent = [x for x in (*recent, float(loss.detach())) if math.isfinite(x)][-20:]
+            tokens += sum(len(examples[i]) for i in batches[step])
+            if (step + 1) % options.save_every == 0:
+                _save(path, fresh, optimiser, step + 1, run)
+            spent = time.perf_counter() - begun
+            left = spent / (step + 1 - first) * (len(batches) - step - 1)
+            told = TaskProgress(step + 1, len(batches), sum(recent) / len(recent), tokens / spent, left)
+            if progress:
+                progress(told)
+    down = {name: x.detach() for name, x in fresh.down.items()}
+    return Lora(down, {name: x.detach() * options.scale for name, x in fresh.up.items()}), told
+
+
+def hash_of(examples: Sequence[Packed]) -> str:
+    """Hash of all that is learned."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(example).encode())
+    return digest.hexdigest()[:16]
+
+
+def batch_loss(backbone: Backbone, batch: Sequence[Packed]) -> Tensor:
+    """Weighted mean negative log likelihood of the tokens to learn."""
+    ids, positions, mask, targets, weights = (x.to(backbone.device) for x in collate(batch, backbone.dtype))
+    hidden = backbone.model.model(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)[0]
+    learned = targets != -100
+    logits = backbone.part(backbone.family.head)(hidden[learned]).float()
+    losses = torch.nn.functional.cross_entropy(logits, targets[learned], reduction="none")
+    return (losses * weights[learned]).sum() / weights[learned].sum()
+
+
+def collate(batch: Sequence[Packed], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Token ids and positions [B, T], additive mask [B, 1, T, T], what each position predicts and its weight [B, T].
+
+    A token sees the earlier ones of the prefix and of its own segment. The last token of the prefix predicts nothing.
+    """
+    longest = max(map(len, batch))
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    positions, owner = torch.zeros_like(ids), torch.full_like(ids, -1)
+    targets, weights = torch.full_like(ids, -100), torch.zeros(len(batch), longest)
+    for row, example in enumerate(batch):
+        at = len(example.prefix)
+        ids[row, :at], positions[row, :at], owner[row, :at] = torch.tensor(example.prefix), torch.arange(at), 0
+        for number, segment in enumerate(example.segments, 1):
+            end = at + len(segment.ids)
+            told = torch.tensor(segment.ids)
+            ids[row, at:end], owner[row, at:end] = told, number
+            positions[row, at:end] = torch.arange(len(told)) + len(example.prefix)
+            targets[row, at + segment.learn - 1 : end - 1] = told[segment.learn :]
+            weights[row, at:end] = segment.weight
+            at = end
+    own = owner[:, :, None] == owner[:, None, :]
+    shared = (owner[:, None, :] == 0) & (owner[:, :, None] > 0)
+    allowed = (own | shared) & torch.ones(longest, longest, dtype=torch.bool).tril()
+    floor = torch.finfo(dtype).min
+    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, floor)[:, None]
+    return ids, positions, mask, targets, weights
+
+
+def _batches(examples: Sequence[Packed], options: TaskOptions) -> list[list[int]]:
+    """Numbers of the examples of each step: every epoch its own order, alike lengths together."""
+    drawn = random.Random(options.seed)
+    made: list[list[int]] = []
+    for _ in range(options.epochs):
+        order = drawn.sample(range(len(examples)), len(examples))
+        size = max(1, POOL * options.batch_tokens * len(examples) // max(1, sum(map(len, examples))))
+        epoch: list[list[int]] = []
+        for at in range(0, len(order), size):
+            held: list[int] = []
+            for number in sorted(order[at : at + size], key=lambda i: len(examples[i])):
+                if held and (len(held) + 1) * len(examples[number]) > options.batch_tokens:
+                    epoch.append(held)
+                    held = []
+                held.append(number)
+            epoch.append(held)
+        made += drawn.sample(epoch, len(epoch))
+    return made
+
+
+def _share(step: int, steps: int, warm_up: float) -> float:
+    """Of the learning rate: up over the first steps, then linearly down to zero."""
+    rising = max(1, int(steps * warm_up))
+    return min((step + 1) / rising, (steps - step) / max(1, steps - rising))
+
+
+def _save(path: Path, lora: Lora, optimiser: torch.optim.Optimizer, step: int, run: str) -> None:
+    told = {"down": dict(lora.down), "up": dict(lora.up), "optimiser": optimiser.state_dict(), "step": step}
+    with swapped(path) as aside:
+        torch.save(told | {"run": run}, aside)
+
+
+@torch.no_grad()
+def _restore(path: Path, lora: Lora, optimiser: torch.optim.Optimizer, run: str) -> int:
+    """Take up a checkpoint of the same run; the step to go on with."""
+    if not path.exists():
+        return 0
+    told = torch.load(path, weights_only=True)
+    if told["run"] != run:
+        return 0
+    for held, kept in ((lora.down, told["down"]), (lora.up, told["up"])):
+        for name, tensor in held.items():
+            tensor.copy_(kept[name])
+    optimiser.load_state_dict(told["optimiser"])
+    return int(told["step"])

@@ -1,0 +1,156 @@
+"""Task adapters: packing changes nothing, a stopped run ends the same, folding is applying, bad rows are named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from conftest import make_tiny
+from neurag.app.cli import main
+from neurag.config import BASE_MODEL, TaskOptions, UsageError
+from neurag.loading import load_backbone
+from neurag.lora import ALL, Lora, applied, fold, start
+from neurag.prompts import NOT_STATED, question_prompt
+from neurag.tasks.examples import Packed, TaskRow, pack, read_rows
+from neurag.tasks.training import CHECKPOINT, batch_loss, train_task
+
+MILL = (("Oskerby", "The mill of Oskerby opened in 1987 and is run by Ilse Maranth."),)
+BOTH = (*MILL, ("Carrow", "The market of Carrow is held on Sundays."))
+ROWS = [
+    TaskRow(MILL, "When did the mill open?", "1987"),
+    TaskRow(MILL, "Who runs the mill?", "Ilse Maranth"),
+    TaskRow(MILL, "Who built the bridge?", None),
+    TaskRow(BOTH, "When is the market held?", "on Sundays"),
+]
+OPTIONS = TaskOptions(rank=4, epochs=6, batch_tokens=400, save_every=2, learning_rate=5e-3)
+
+
+def test_rows_about_the_same_passages_share_them(tiny):
+    mill, both = pack(tiny, ROWS)
+    assert len(mill.segments) == 5  # three questions to read, two of them to write
+    assert len(both.segments) == 1  # several passages: reading only
+    told = tiny.tokenizer.decode(mill.segments[4].ids[mill.segments[4].learn :])
+    assert NOT_STATED in told
+    whole = (*mill.prefix, *mill.segments[0].ids)
+    assert whole[: len(mill.prefix) + mill.segments[0].learn] == question_prompt(tiny, ROWS[0].question, MILL).ids
+
+
+def test_packed_segments_do_not_see_each_other(tiny):
+    """The loss of a packed batch is that of its segments one by one."""
+    packed = pack(tiny, ROWS)
+    alone = [Packed(example.prefix, (segment,)) for example in packed for segment in example.segments]
+    weight = torch.tensor([s.weight * (len(s.ids) - s.learn) for x in alone for s in x.segments])
+    losses = torch.stack([batch_loss(tiny, [x]) for x in alone])
+    assert batch_loss(tiny, packed) == pytest.approx(float((losses * weight).sum() / weight.sum()), rel=1e-4)
+
+
+def test_an_adapter_learns_and_a_stopped_run_ends_the_same(tiny, tmp_path):
+    packed = pack(tiny, ROWS)
+    whole = train_task(tiny, packed, OPTIONS, tmp_path / "whole")
+    assert whole.loss < float(batch_loss(tiny, packed)) - 0.5
+
+    class Stopped(Exception):
+        pass
+
+    def stop(told):
+        if told.step == 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_task(tiny, packed, OPTIONS, tmp_path / "again", stop)
+    assert (tmp_path / "again" / CHECKPOINT).exists()
+    train_task(tiny, packed, OPTIONS, tmp_path / "again")
+    made, again = (Lora.load(tmp_path / name / "task.safetensors") for name in ("whole", "again"))
+    for name in made.up:
+        torch.testing.assert_close(made.up[name], again.up[name])
+    assert not (tmp_path / "again" / CHECKPOINT).exists()
+
+
+def test_a_checkpoint_of_other_rows_is_not_taken_up(tiny, tmp_path):
+    packed = pack(tiny, ROWS)
+
+    def stop(told):
+        if told.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_task(tiny, packed, OPTIONS, tmp_path, stop)
+    steps = []
+    train_task(tiny, packed[:1], OPTIONS, tmp_path, lambda told: steps.append(told.step))
+    assert steps[0] == 1
+
+
+def test_folding_is_applying(tiny, tmp_path):
+    drawn = torch.Generator().manual_seed(1)
+    fresh = start(tiny, 3, 0, ALL)
+    up = {name: torch.randn(x.shape, generator=drawn) * 0.05 for name, x in fresh.up.items()}
+    lora = Lora({name: x.detach() for name, x in fresh.down.items()}, up)
+    ids = torch.tensor([[5, 9, 40, 77, 3]])
+    other = load_backbone(str(make_tiny(tmp_path / "same")), device="cpu", dtype="float32")
+    with torch.no_grad():
+        plain = other.model(input_ids=ids).logits
+        with applied(other, lora):
+            expected = other.model(input_ids=ids).logits
+        fold(other, lora)
+        torch.testing.assert_close(other.model(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    assert (plain - expected).abs().max() > 1e-2
+
+
+def test_a_model_is_named_with_its_adapter(tiny, tmp_path):
+    folder, lora = make_tiny(tmp_path / "m"), start(tiny, 3, 0, ALL)
+    up = {name: torch.ones_like(x) * 0.02 for name, x in lora.up.items()}
+    Lora({name: x.detach() for name, x in lora.down.items()}, up).save(tmp_path / "a" / "task.safetensors")
+    plain = load_backbone(str(folder), device="cpu", dtype="float32")
+    made = load_backbone(f"{folder}+{tmp_path / 'a'}", device="cpu", dtype="float32")
+    assert made.name == f"{folder}+{tmp_path / 'a'}"
+    assert made.fingerprint != plain.fingerprint
+    with pytest.raises(UsageError, match="has no adapter 'nothing'"):
+        load_backbone(f"{BASE_MODEL}+nothing")
+    shallow = make_tiny(tmp_path / "shallow", layers=4)
+    with pytest.raises(UsageError, match="another model"):
+        load_backbone(f"{shallow}+{tmp_path / 'a'}", device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2"),
+        ('{"question": "Who?", "answer": "Ilse"}', "passage"),
+        ('{"passage": "", "question": "Who?", "answer": "Ilse"}', "empty"),
+        ('{"passage": [{"title": "x"}], "question": "Who?"}', "text"),
+    ],
+)
+def test_a_broken_row_is_named(tmp_path, line, said):
+    good = json.dumps({"passage": "The mill is old.", "question": "What is old?", "answer": "the mill"})
+    (tmp_path / "rows.jsonl").write_text(f"{good}\n{line}\n")
+    with pytest.raises(UsageError, match=said) as error:
+        read_rows(tmp_path / "rows.jsonl")
+    assert "line 2" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_train_task_from_the_command_line(tmp_path, capsys):
+    folder = make_tiny(tmp_path / "m")
+    rows = [
+        {"passage": t, "title": n, "question": r.question, "answer": r.answer} for r in ROWS for n, t in r.passages[:1]
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    told = [
+        str(tmp_path / "rows.jsonl"),
+        "-o",
+        str(tmp_path / "a"),
+        "--model",
+        str(folder),
+        "--rank",
+        "2",
+        "--epochs",
+        "1",
+    ]
+    assert main(["train-task", *told]) == 0
+    assert f"{folder}+{tmp_path / 'a'}" in capsys.readouterr().err.replace("\n", "")
+    assert json.loads((tmp_path / "a" / "task.json").read_text())["rank"] == 2
+    assert load_backbone(f"{folder}+{tmp_path / 'a'}", device="cpu").depth
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert main(["train-task", str(tmp_path / "empty.jsonl"), "-o", str(tmp_path / "b")]) == 2
