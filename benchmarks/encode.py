@@ -89,11 +89,10 @@ def exact(backbone: Backbone, ours: Ours, acting: Tensor, first: int | None = No
         delta = own_delta(ours.space, acting, group.documents)
         logits = band_logits(backbone, group, ours.space.layers, delta)
         real = group.targets != -100
-        hit = torch.ones_like(real)
-        hit[real] = logits.argmax(-1) == group.targets[real]
-        taken = group.documents < (first if first is not None else len(acting))
-        right += int((hit.all(1) & taken).sum())
-        asked += int(taken.sum())
+        taken = (group.documents < (first if first is not None else len(acting)))[:, None].expand_as(real)[real]
+        numbers, missed = group.lessons[real], logits.argmax(-1) != group.targets[real]
+        asked += len(numbers[taken].unique())
+        right += len(numbers[taken].unique()) - len(numbers[taken & missed].unique())
     return right / asked
 
 

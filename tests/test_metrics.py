@@ -13,10 +13,10 @@ from neurag.evaluation.metrics import (
     exact_match,
     f1,
     match,
-    normalise,
     says_no_answer,
 )
 from neurag.evaluation.rates import Rates, abstention, citation, rates
+from neurag.words import normalise
 
 WORDS = ["The", "a", "AN", "theatre", "cat", "Cat.", "dog's", "dogs", "64", "640", "5.8", "58", "--", "x-ray"]
 TEXTS = st.lists(st.sampled_from(WORDS) | st.text(string.ascii_letters + string.punctuation, max_size=3), max_size=6)

@@ -21,13 +21,15 @@ from typing import Any
 
 import torch
 from platformdirs import user_cache_path
-from torch import Tensor, nn
+from torch import nn
 
 
 @dataclass(frozen=True)
 class Family:
     """Dotted paths of the parts of one model family, from the causal LM down."""
 
+    body: str = "model"
+    """All but the head."""
     layers: str = "model.layers"
     embed: str = "model.embed_tokens"
     norm: str = "model.norm"
@@ -130,15 +132,3 @@ def processor_format() -> torch.dtype:
     """bfloat16 where the processor multiplies it itself: fastest there, and very slow elsewhere; else float32."""
     able = torch.cpu.get_capabilities().get("avx512_bf16", False)
     return torch.bfloat16 if able else torch.float32
-
-
-def causal_mask(seen: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
-    """Additive attention mask [B, 1, queries, T] for the last `queries` of T positions.
-
-    `seen` is [B, T], true where a token is real. Eager attention takes it as it is.
-    """
-    total = seen.shape[1]
-    at = torch.arange(total - queries, total, device=seen.device)
-    allowed = seen[:, None, None, :] & (torch.arange(total, device=seen.device) <= at[:, None])
-    floor = torch.finfo(dtype).min
-    return torch.where(allowed, torch.zeros((), dtype=dtype), torch.full((), floor, dtype=dtype))

@@ -41,8 +41,10 @@ class UsageError(NeuragError):
 class AugmentOptions:
     """How a chunk becomes training texts."""
 
-    questions: int = 11
-    """Question-answer pairs to write per chunk."""
+    questions: int = 24
+    """Answers to write questions for, per chunk."""
+    wordings: tuple[str, ...] = ("question", "search")
+    """Ways in which each answer is asked for (`prompts.WORDINGS`)."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 

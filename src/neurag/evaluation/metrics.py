@@ -1,9 +1,8 @@
 """Is one answer right, wrong or withheld? Match, exact match and F1 against a list of accepted answers (aliases).
 
-Texts are compared after SQuAD's normalisation (Rajpurkar et al. 2016, the official evaluation script):
-lower case, without ASCII punctuation, without a/an/the, with single spaces. `match` is the accuracy of Mallen
-et al. 2023 (PopQA): the answer holds an alias; here as whole words, so that 64 is not found in 640.
-Punctuation is removed before words are told apart, as in the source: "5.8" and "58" count as equal.
+Texts are compared after SQuAD's normalisation (words.py). `match` is the accuracy of Mallen et al. 2023 (PopQA): the
+answer holds an alias; here as whole words, so that 64 is not found in 640. Punctuation is removed before words are told
+apart, as in the source: "5.8" and "58" count as equal.
 
 Not here: whether the right documents were found, and rates over questions (rates.py). docs/metrics.md lists all.
 
@@ -16,12 +15,10 @@ Not here: whether the right documents were found, and rates over questions (rate
 from __future__ import annotations
 
 import re
-import string
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from ..words import holds, normalise, overlap, words
+
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 # Both are compared with normalised text: no articles, no punctuation, "don't" as "do not".
@@ -46,15 +43,11 @@ _DECLINES_WITHIN = re.compile(
 )
 
 
-def normalise(text: str) -> str:
-    """Return the text as SQuAD compares it."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
 def match(answer: str, aliases: Iterable[str]) -> bool:
     """Whether any alias stands in the answer as a sequence of whole words."""
-    words = normalise(answer).split()
-    return any(_holds(words, normalise(alias).split()) for alias in aliases)
+    said = words(answer)
+    # An alias of articles alone normalises to nothing, which every answer would hold.
+    return any(holds(said, words(alias)) for alias in aliases)
 
 
 def exact_match(answer: str, aliases: Iterable[str]) -> bool:
@@ -65,8 +58,8 @@ def exact_match(answer: str, aliases: Iterable[str]) -> bool:
 
 def f1(answer: str, aliases: Iterable[str]) -> float:
     """Harmonic mean of word precision and recall, 0..1, for the alias where it is best."""
-    words = normalise(answer).split()
-    return max((_overlap(words, normalise(alias).split()) for alias in aliases), default=0.0)
+    said = words(answer)
+    return max((overlap(said, words(alias)) for alias in aliases), default=0.0)
 
 
 def answer_recall(answer: str, answer_sets: Sequence[Iterable[str]]) -> float:
@@ -104,15 +97,3 @@ def says_no_answer(answer: str) -> bool:
 def answer_words(answer: str) -> int:
     """How many words the answer has, split at white space: a long answer holds an alias more easily."""
     return len(answer.split())
-
-
-def _holds(words: Sequence[str], wanted: Sequence[str]) -> bool:
-    # An alias of articles alone normalises to nothing, which every answer would hold.
-    starts = range(len(words) - len(wanted) + 1) if wanted else ()
-    return any(words[start : start + len(wanted)] == wanted for start in starts)
-
-
-def _overlap(words: Sequence[str], wanted: Sequence[str]) -> float:
-    if not words or not wanted:
-        return float(words == wanted)
-    return 2 * (Counter(words) & Counter(wanted)).total() / (len(words) + len(wanted))

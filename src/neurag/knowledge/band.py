@@ -1,9 +1,10 @@
-"""Frozen-prefix forward passes: a training step that costs the answer's tokens and the band's layers only.
+"""Frozen-prefix forward passes: a training step that costs the answers' tokens and the band's layers only.
 
 Neurons act from the last prompt token on, and only inside the band. So a prompt's keys and values, and the
 states that enter the band, are the backbone's own whatever the neurons are: they are computed once here, and
-every step after that runs the band's layers over the last prompt token and the answer. Not here: what the
-neurons are trained on (augmentation.py) and how (encoder.py).
+every step after that runs the band's layers over the last prompt token and the answer. Lessons of one document that
+begin alike share a row (packed.py): what they begin with is read once. Not here: what the neurons are trained on
+(augmentation.py) and how (encoder.py).
 
     >>> lessons = prepare(backbone, [Lesson(0, prompt_ids, answer_ids)], layers)   # doctest: +SKIP
 """
@@ -17,11 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..backbone import Backbone, causal_mask
+from ..backbone import Backbone
 from ..hooks import on_each
+from ..packed import Columns, segment_mask
 
 Delta = Callable[[int, Tensor, Tensor], Tensor | None]
 """(place in the band, input of the down projection, its output) -> the new output."""
+LONGEST_ROW, GROUP, FROZEN = 768, 16384, 4096
+"""Tokens of a row (a longer lesson has one of its own), of a group, and of one pass through the frozen layers."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +36,31 @@ class Lesson:
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
     weight: float = 1.0
+    shared: int = 0
+    """Tokens at the prompt's beginning that other lessons of the document begin with, too."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Lessons of similar length, ready for the band. E lessons, P prompt positions, T answer positions."""
+    """Lessons ready for the band. E rows, P columns of prompts, T columns of answers."""
 
     hidden: Tensor
-    """[E, T, D] states entering the band: last prompt token, then the answer without its last token."""
+    """[E, T, D] states entering the band: of each lesson the last prompt token, then the answer but its last token."""
     keys: tuple[Tensor, ...]
     """Per band layer [E, H, P, d]."""
     values: tuple[Tensor, ...]
-    seen: Tensor
-    """[E, P + T] true where a position is real."""
-    positions: Tensor
-    """[E, T] position ids of the answer part."""
+    asked: Columns
+    """[E, P] the prompts but their last tokens."""
+    told: Columns
+    """[E, T]."""
     targets: Tensor
     """[E, T] token to predict at each position, -100 where there is none."""
-    documents: Tensor
-    """[E] document of each lesson."""
     weights: Tensor
-    """[E] weight of each lesson."""
+    """[E, T] weight of each position."""
+    documents: Tensor
+    """[E] document of each row."""
+    lessons: Tensor
+    """[E, T] number of the lesson of each position, in the order they were given."""
 
 
 class _FrozenPrefix:
@@ -70,69 +78,99 @@ class _FrozenPrefix:
         )
 
 
-@torch.no_grad()
-def prepare(
-    backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int], batch_tokens: int = 4096
-) -> list[Prepared]:
-    """Run the frozen part of every lesson once. Lessons are grouped by answer length to save padding."""
-    groups: dict[int, list[Lesson]] = {}
-    for lesson in lessons:
-        groups.setdefault(_bucket(len(lesson.answer)), []).append(lesson)
-    return [_prepare_group(backbone, group, layers, batch_tokens) for _, group in sorted(groups.items())]
+def prepare(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> list[Prepared]:
+    """Run the frozen part of every lesson once. Rows of similar length are grouped to save padding."""
+    rows = sorted(_rows(lessons), key=lambda row: _length(lessons, row))
+    groups: list[list[list[int]]] = []
+    for row in rows:
+        if not groups or (len(groups[-1]) + 1) * _length(lessons, row) > GROUP:
+            groups.append([])
+        groups[-1].append(row)
+    return [_prepare_group(backbone, lessons, group, layers) for group in groups]
 
 
-def _bucket(length: int) -> int:
-    return next((size for size in (6, 12, 24, 48, 96, 192) if length <= size), 384)
+def _rows(lessons: Sequence[Lesson]) -> list[list[int]]:
+    """Numbers of the lessons of each row: of one document, beginning alike, not too long together."""
+    open_rows: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    rows: list[list[int]] = []
+    for number, lesson in enumerate(lessons):
+        key = lesson.document, lesson.prompt[: lesson.shared]
+        row = open_rows.get(key)
+        if row is None or _length(lessons, [*row, number]) > LONGEST_ROW:
+            row = open_rows[key] = []
+            rows.append(row)
+        row.append(number)
+    return rows
 
 
-def _prepare_group(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int], batch_tokens: int) -> Prepared:
-    prompt = max(len(x.prompt) for x in lessons) - 1
-    answer = max(len(x.answer) for x in lessons)
-    ids = torch.zeros(len(lessons), prompt + answer, dtype=torch.long)
-    seen = torch.zeros(len(lessons), prompt + answer, dtype=torch.bool)
-    targets = torch.full((len(lessons), answer), -100)
-    for row, lesson in enumerate(lessons):
-        shown = [*lesson.prompt, *lesson.answer[:-1]]
-        start = prompt + 1 - len(lesson.prompt)  # prompts end together, answers start together
-        ids[row, start : start + len(shown)] = torch.tensor(shown)
-        seen[row, start : start + len(shown)] = True
-        targets[row, : len(lesson.answer)] = torch.tensor(lesson.answer)
-    at = backbone.device
-    ids, seen, targets = ids.to(at), seen.to(at), targets.to(at)
-    positions = (seen.cumsum(1) - 1).clamp(min=0)
-    size = max(1, batch_tokens // ids.shape[1])
-    parts = [
-        _frozen_pass(backbone, ids[i : i + size], seen[i : i + size], positions[i : i + size], layers, prompt)
-        for i in range(0, len(ids), size)
-    ]
+def _length(lessons: Sequence[Lesson], row: Sequence[int]) -> int:
+    first = lessons[row[0]]
+    return first.shared + sum(len(lessons[n].prompt) - first.shared + len(lessons[n].answer) for n in row)
+
+
+def _prepare_group(
+    backbone: Backbone, lessons: Sequence[Lesson], rows: Sequence[Sequence[int]], layers: Sequence[int]
+) -> Prepared:
+    device = backbone.device
+    asked, told = _columns(lessons, rows, device)
+    size = max(1, FROZEN // (asked.ids.shape[1] + told.ids.shape[1]))
+    parts = []
+    for start in range(0, len(rows), size):
+        here = slice(start, start + size)
+        parts.append(_frozen_pass(backbone, asked.rows(here), told.rows(here), layers))
+    targets, weights = torch.full_like(told.ids, -100), torch.zeros(told.ids.shape, device=device)
+    numbers = torch.full_like(told.ids, -1)
+    for at, row in enumerate(rows):
+        learned = [token for n in row for token in lessons[n].answer]
+        targets[at, : len(learned)] = torch.tensor(learned, device=device)
+        each = torch.tensor([len(lessons[n].answer) for n in row])
+        weights[at, : len(learned)] = torch.tensor([lessons[n].weight for n in row]).repeat_interleave(each).to(device)
+        numbers[at, : len(learned)] = torch.tensor(row).repeat_interleave(each).to(device)
     return Prepared(
         hidden=torch.cat([p[0] for p in parts]),
         keys=tuple(torch.cat([p[1][i] for p in parts]) for i in range(len(layers))),
         values=tuple(torch.cat([p[2][i] for p in parts]) for i in range(len(layers))),
-        seen=seen,
-        positions=positions[:, prompt:],
+        asked=asked,
+        told=told,
         targets=targets,
-        documents=torch.tensor([x.document for x in lessons], device=at),
-        weights=torch.tensor([x.weight for x in lessons], device=at),
+        weights=weights,
+        documents=torch.tensor([lessons[row[0]].document for row in rows], device=device),
+        lessons=numbers,
     )
 
 
+def _columns(lessons: Sequence[Lesson], rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Columns, Columns]:
+    """The prompts but their last tokens, and from there on; a lesson is a segment behind what its row shares."""
+    asked: list[list[tuple[int, int, Sequence[int]]]] = []
+    told: list[list[tuple[int, int, Sequence[int]]]] = []
+    for row in rows:
+        shared = lessons[row[0]].shared
+        asked.append([(0, 0, lessons[row[0]].prompt[:shared])])
+        told.append([])
+        for segment, number in enumerate(row, 1):
+            prompt, answer = lessons[number].prompt, lessons[number].answer
+            asked[-1].append((segment, shared, prompt[shared:-1]))
+            told[-1].append((segment, len(prompt) - 1, (prompt[-1], *answer[:-1])))
+    return Columns.of(asked, device), Columns.of(told, device)
+
+
+@torch.no_grad()
 def _frozen_pass(
-    backbone: Backbone, ids: Tensor, seen: Tensor, positions: Tensor, layers: Sequence[int], prompt: int
+    backbone: Backbone, asked: Columns, told: Columns, layers: Sequence[int]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """States entering the band, and the band's prompt keys and values."""
     from transformers import DynamicCache
 
-    family = backbone.family
-    hidden = backbone.part(family.embed)(ids)
-    rotary = backbone.part(family.rotary)(hidden, positions)
-    mask = causal_mask(seen, ids.shape[1], hidden.dtype)
+    family, whole, count = backbone.family, asked.beside(told), asked.ids.shape[1]
+    hidden = backbone.part(family.embed)(whole.ids)
+    rotary = backbone.part(family.rotary)(hidden, whole.places)
+    mask = segment_mask(whole, whole, hidden.dtype)
     for layer in backbone.layers[: layers[0]]:
         hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
-    entering = hidden[:, prompt:].clone()
+    entering = hidden[:, count:].clone()
     cache = DynamicCache()
-    hidden, mask = hidden[:, :prompt], mask[:, :, :prompt, :prompt]
-    rotary = (rotary[0][:, :prompt], rotary[1][:, :prompt])
+    hidden, mask = hidden[:, :count], mask[:, :, :count, :count]
+    rotary = (rotary[0][:, :count], rotary[1][:, :count])
     for number in range(layers[0], layers[-1] + 1):
         hidden = backbone.layers[number](hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
     kept = [cache.layers[number] for number in layers]
@@ -143,8 +181,8 @@ def band_states(backbone: Backbone, prepared: Prepared, layers: Sequence[int], d
     """Final states [M, D] at the M positions that have a target, in row order, with `delta` in the band."""
     family = backbone.family
     hidden = prepared.hidden
-    rotary = backbone.part(family.rotary)(hidden, prepared.positions)
-    mask = causal_mask(prepared.seen, hidden.shape[1], hidden.dtype)
+    rotary = backbone.part(family.rotary)(hidden, prepared.told.places)
+    mask = segment_mask(prepared.told, prepared.asked.beside(prepared.told), hidden.dtype)
     cache = _FrozenPrefix(layers, prepared)
     modules: list[nn.Module] = [backbone.down_projection(n) for n in layers]
     with on_each(modules, delta):

@@ -126,9 +126,5 @@ def _token_shares(groups: Sequence[Prepared], count: int) -> list[Tensor]:
     """Weight of every target so that each document's loss is a weighted mean over its answer tokens."""
     total = torch.zeros(count, device=groups[0].weights.device)
     for group in groups:
-        tokens = (group.targets != -100).sum(1) * group.weights
-        total.index_add_(0, group.documents, tokens)
-    return [
-        (group.weights / total[group.documents])[:, None].expand_as(group.targets)[group.targets != -100]
-        for group in groups
-    ]
+        total.index_add_(0, group.documents, group.weights.sum(1))
+    return [(group.weights / total[group.documents][:, None])[group.targets != -100] for group in groups]

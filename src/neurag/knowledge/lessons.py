@@ -33,4 +33,5 @@ def pair_lessons(
     for question, answer in pairs:
         ids = backbone.tokenizer(answer, add_special_tokens=False).input_ids[:LONGEST_ANSWER]
         whole = (*ids, end) if len(ids) < LONGEST_ANSWER else tuple(ids)
-        yield Lesson(document, question_prompt(backbone, question).ids, whole, weight)
+        prompt = question_prompt(backbone, question)
+        yield Lesson(document, prompt.ids, whole, weight, prompt.span[0])

@@ -25,6 +25,7 @@ from ..config import TaskOptions, UsageError
 from ..files import swapped, write_whole
 from ..loading import TASK_FILE
 from ..lora import ALL, Lora, applied, start
+from ..packed import Columns, segment_mask
 from .examples import Packed
 
 CHECKPOINT = "training.pt"
@@ -130,40 +131,33 @@ def hash_of(examples: Sequence[Packed]) -> str:
 
 def batch_loss(backbone: Backbone, batch: Sequence[Packed]) -> Tensor:
     """Weighted mean negative log likelihood of the tokens to learn."""
-    ids, positions, mask, targets, weights = (x.to(backbone.device) for x in collate(batch, backbone.dtype))
-    hidden = backbone.model.model(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)[0]
+    columns = Columns.of([_pieces(example) for example in batch], backbone.device)
+    targets, weights = (x.to(backbone.device) for x in _targets(batch, columns.ids.shape[1]))
+    mask = segment_mask(columns, columns, backbone.dtype)
+    body = backbone.part(backbone.family.body)
+    hidden = body(input_ids=columns.ids, position_ids=columns.places, attention_mask=mask, use_cache=False)[0]
     learned = targets != -100
     logits = backbone.part(backbone.family.head)(hidden[learned]).float()
     losses = torch.nn.functional.cross_entropy(logits, targets[learned], reduction="none")
     return (losses * weights[learned]).sum() / weights[learned].sum()
 
 
-def collate(batch: Sequence[Packed], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Token ids and positions [B, T], additive mask [B, 1, T, T], what each position predicts and its weight [B, T].
+def _pieces(example: Packed) -> list[tuple[int, int, tuple[int, ...]]]:
+    at = len(example.prefix)
+    return [(0, 0, example.prefix), *((n, at, segment.ids) for n, segment in enumerate(example.segments, 1))]
 
-    A token sees the earlier ones of the prefix and of its own segment. The last token of the prefix predicts nothing.
-    """
-    longest = max(map(len, batch))
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)
-    positions, owner = torch.zeros_like(ids), torch.full_like(ids, -1)
-    targets, weights = torch.full_like(ids, -100), torch.zeros(len(batch), longest)
+
+def _targets(batch: Sequence[Packed], longest: int) -> tuple[Tensor, Tensor]:
+    """What each position predicts (-100: nothing) and its weight, [B, T]."""
+    targets, weights = torch.full((len(batch), longest), -100), torch.zeros(len(batch), longest)
     for row, example in enumerate(batch):
         at = len(example.prefix)
-        ids[row, :at], positions[row, :at], owner[row, :at] = torch.tensor(example.prefix), torch.arange(at), 0
-        for number, segment in enumerate(example.segments, 1):
-            end = at + len(segment.ids)
-            told = torch.tensor(segment.ids)
-            ids[row, at:end], owner[row, at:end] = told, number
-            positions[row, at:end] = torch.arange(len(told)) + len(example.prefix)
-            targets[row, at + segment.learn - 1 : end - 1] = told[segment.learn :]
-            weights[row, at:end] = segment.weight
-            at = end
-    own = owner[:, :, None] == owner[:, None, :]
-    shared = (owner[:, None, :] == 0) & (owner[:, :, None] > 0)
-    allowed = (own | shared) & torch.ones(longest, longest, dtype=torch.bool).tril()
-    floor = torch.finfo(dtype).min
-    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, floor)[:, None]
-    return ids, positions, mask, targets, weights
+        for segment in example.segments:
+            first, end = at + segment.learn - 1, at + len(segment.ids) - 1
+            targets[row, first:end] = torch.tensor(segment.ids[segment.learn :])
+            weights[row, first:end] = segment.weight
+            at += len(segment.ids)
+    return targets, weights
 
 
 def _batches(examples: Sequence[Packed], options: TaskOptions) -> list[list[int]]:

@@ -1,0 +1,87 @@
+"""Questions about passages: the backbone writes them, then answers them with the passage in view.
+
+For each candidate answer it is asked for a question in every wording; then it reads the passage and answers. What it
+answers differently, it was asked badly, and the question goes (round-trip check, Alberti et al. 2019). The passage is
+read once for both. Not here: which answers to ask for (candidates.py), what is kept and cached (augmentation.py).
+
+    >>> written = write_questions(backbone, [("Oskerby", text)], [["Ilse Maranth"]], ("question",))   # doctest: +SKIP
+    >>> written[0]                                                                                  # doctest: +SKIP
+    [Written(answer='Ilse Maranth', question='Who runs the mill?', told='Ilse Maranth')]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..backbone import Backbone
+from ..packed import Stream, continue_all
+from ..prompts import question_prompt, writing_request
+
+QUESTION_TOKENS, ANSWER_TOKENS = 28, 16
+TOGETHER = 4
+"""Passages that are worked on side by side."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A question, the answer it was written for, and what the backbone answers to it."""
+
+    answer: str
+    question: str
+    told: str
+
+
+def write_questions(
+    backbone: Backbone,
+    passages: Sequence[tuple[str, str]],
+    answers: Sequence[Sequence[str]],
+    wordings: Sequence[str],
+) -> list[list[Written]]:
+    """Questions about each (title, text), for each of its answers in each wording; empty and repeated ones left out."""
+    made: list[list[Written]] = []
+    for first in range(0, len(passages), TOGETHER):
+        here = slice(first, first + TOGETHER)
+        made += _together(backbone, passages[here], answers[here], wordings)
+    return made
+
+
+def _together(
+    backbone: Backbone,
+    passages: Sequence[tuple[str, str]],
+    answers: Sequence[Sequence[str]],
+    wordings: Sequence[str],
+) -> list[list[Written]]:
+    asked = [[(a, writing_request(a, w)) for w in wordings for a in told] for told in answers]
+    if not any(asked):
+        return [[] for _ in passages]
+    stream = Stream(backbone, [_split(backbone, "?", passage)[0] for passage in passages])
+    texts = _continued(stream, passages, [[request for _, request in row] for row in asked], QUESTION_TOKENS)
+    unique = [
+        list({text.strip(): answer for (answer, _), text in zip(row, written, strict=True) if text.strip()}.items())
+        for row, written in zip(asked, texts, strict=True)
+    ]
+    stream.forget()
+    told = _continued(stream, passages, [[question for question, _ in row] for row in unique], ANSWER_TOKENS)
+    return [
+        [Written(answer, question, said.strip()) for (question, answer), said in zip(row, replies, strict=True)]
+        for row, replies in zip(unique, told, strict=True)
+    ]
+
+
+def _continued(
+    stream: Stream, passages: Sequence[tuple[str, str]], asked: Sequence[Sequence[str]], limit: int
+) -> list[list[str]]:
+    """What the backbone says to each request behind its passage."""
+    backbone = stream.backbone
+    segments = [
+        [_split(backbone, request, passage)[1] for request in row] for passage, row in zip(passages, asked, strict=True)
+    ]
+    decode = backbone.tokenizer.batch_decode
+    return [decode(row, skip_special_tokens=True) if row else [] for row in continue_all(stream, segments, limit)]
+
+
+def _split(backbone: Backbone, request: str, passage: tuple[str, str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A prompt's tokens up to the request, and from there on."""
+    prompt = question_prompt(backbone, request, [passage])
+    return prompt.ids[: prompt.span[0]], prompt.ids[prompt.span[0] :]

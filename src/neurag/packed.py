@@ -1,0 +1,134 @@
+"""Packed streams: many continuations of one text side by side, each seeing the text and itself only.
+
+A batch holds B prefixes (a passage in its prompt, say). Behind each stand any number of segments, columns of the same
+row: the prefix is read and kept once, however many segments there are, and nothing is copied. A mask keeps the segments
+apart, and each counts its positions from the prefix's end. Not here: one prompt a row (decoding.py).
+
+    >>> stream = Stream(backbone, [passage_ids])                                 # doctest: +SKIP
+    >>> continue_all(stream, [[question_ids, other_question_ids]], limit=12)     # doctest: +SKIP
+    [[[11943, 2], [4521, 88, 2]]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .backbone import Backbone
+
+PADDING = -1
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Tokens to read: ids, the segment they belong to (0: the prefix, PADDING: none) and their places, [B, T] each."""
+
+    ids: Tensor
+    owner: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[tuple[int, int, Sequence[int]]]], device: torch.device) -> Columns:
+        """From (segment, first place, token ids) pieces, in order, for each row."""
+        longest = max((sum(len(ids) for _, _, ids in row) for row in rows), default=0)
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        owner, places = torch.full_like(ids, PADDING), torch.zeros_like(ids)
+        for row, pieces in enumerate(rows):
+            told = [token for _, _, part in pieces for token in part]
+            ids[row, : len(told)] = torch.tensor(told, dtype=torch.long)
+            owner[row, : len(told)] = torch.tensor([n for n, _, part in pieces for _ in part], dtype=torch.long)
+            at = [first + i for _, first, part in pieces for i in range(len(part))]
+            places[row, : len(told)] = torch.tensor(at, dtype=torch.long)
+        return cls(ids.to(device), owner.to(device), places.to(device))
+
+    def rows(self, which: slice) -> Columns:
+        """Some of the rows."""
+        return Columns(self.ids[which], self.owner[which], self.places[which])
+
+    def beside(self, other: Columns) -> Columns:
+        """The same rows with the columns of `other` behind."""
+        return Columns(
+            torch.cat([self.ids, other.ids], 1),
+            torch.cat([self.owner, other.owner], 1),
+            torch.cat([self.places, other.places], 1),
+        )
+
+
+def segment_mask(query: Columns, key: Columns, dtype: torch.dtype) -> Tensor:
+    """Additive mask [B, 1, queries, keys]: a token sees the earlier ones of the prefix and of its own segment."""
+    own = query.owner[:, :, None] == key.owner[:, None, :]
+    shared = key.owner[:, None, :] == 0
+    earlier = key.places[:, None, :] <= query.places[:, :, None]
+    allowed = (own | shared) & earlier & (key.owner[:, None, :] != PADDING)
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)[
+        :, None
+    ]
+
+
+class Stream:
+    """B prefixes that have been read, and what has been read behind them since."""
+
+    def __init__(self, backbone: Backbone, prefixes: Sequence[Sequence[int]]) -> None:
+        from transformers import DynamicCache
+
+        self.backbone = backbone
+        self.lengths = [len(prefix) for prefix in prefixes]
+        self._cache = DynamicCache()
+        empty = torch.zeros(len(prefixes), 0, dtype=torch.long, device=backbone.device)
+        self._held = Columns(empty, empty, empty)
+        self.read(Columns.of([[(0, 0, prefix)] for prefix in prefixes], backbone.device))
+        self._prefix = self._held
+
+    @torch.no_grad()
+    def read(self, columns: Columns) -> Tensor:
+        """Read tokens behind what is there; their final states [B, T, D]."""
+        self._held = self._held.beside(columns)
+        body = self.backbone.part(self.backbone.family.body)
+        states: Tensor = body(
+            input_ids=columns.ids,
+            position_ids=columns.places,
+            attention_mask=segment_mask(columns, self._held, self.backbone.dtype),
+            past_key_values=self._cache,
+            use_cache=True,
+        )[0]
+        return states
+
+    def forget(self) -> None:
+        """Back to the prefixes alone."""
+        self._cache.crop(self._prefix.ids.shape[1])
+        self._held = self._prefix
+
+
+@torch.no_grad()
+def continue_all(stream: Stream, segments: Sequence[Sequence[Sequence[int]]], limit: int) -> list[list[list[int]]]:
+    """Greedy continuations, up to `limit` tokens each without the end token, of S segments behind each prefix."""
+    backbone, device = stream.backbone, stream.backbone.device
+    head = backbone.part(backbone.family.head)
+    out: list[list[list[int]]] = [[[] for _ in row] for row in segments]
+    pieces = [
+        [(number, stream.lengths[row], ids) for number, ids in enumerate(parts, 1)]
+        for row, parts in enumerate(segments)
+    ]
+    for _ in range(limit):
+        if not any(pieces):
+            break
+        states = stream.read(Columns.of(pieces, device))
+        last = [
+            (row, sum(len(ids) for _, _, ids in parts[: i + 1]) - 1)
+            for row, parts in enumerate(pieces)
+            for i in range(len(parts))
+        ]
+        rows, columns = zip(*last, strict=True)
+        tokens = iter(head(states[list(rows), list(columns)]).argmax(-1).tolist())
+        going: list[list[tuple[int, int, Sequence[int]]]] = [[] for _ in segments]
+        for row, parts in enumerate(pieces):
+            for number, first, ids in parts:
+                token = next(tokens)
+                if token not in backbone.stop_ids:
+                    out[row][number - 1].append(token)
+                    going[row].append((number, first + len(ids), [token]))
+        pieces = going
+    return out
