@@ -22,7 +22,7 @@ from common import data_folder, held_out, read_rows, write_whole
 
 STYLES = {"squad": "question", "nq": "search", "webq": "search", "triviaqa": "quiz"}
 FILES = ("squad_same_article", "nq_open_oracle", "ragbench_nq_tqa_webq")
-MANY, NOTHING, WRONG = 0.3, 0.2, 0.2
+MANY, NOTHING, WRONG = 0.12, 0.2, 0.15
 """Share of the questions that are also asked with distractors; of these, without the gold passage; and of all
 questions, those also asked of one wrong passage."""
 
@@ -58,7 +58,7 @@ def _of(row: Mapping[str, Any], drawn: random.Random) -> Iterator[dict[str, Any]
         yield {"passage": [_shown(drawn.choice(others))], "answer": None, **asked}
     if others and drawn.random() < MANY:
         without = drawn.random() < NOTHING
-        pasted = drawn.sample(others, drawn.randint(1, min(4, len(others)))) + ([] if without else [gold])
+        pasted = drawn.sample(others, drawn.randint(1, min(3, len(others)))) + ([] if without else [gold])
         drawn.shuffle(pasted)
         yield {"passage": [_shown(doc) for doc in pasted], "answer": None if without else answer, **asked}
 

@@ -71,6 +71,10 @@ class EncodeOptions:
     """Weight at which other documents' neurons are added in every second step; 0 turns it off."""
     interferers: int = 3
     """How many other neurons are added in those steps."""
+    distil: float = 0.0
+    """Share of the loss that is the distance from the backbone seeing the passage, where a question was written."""
+    in_view: float = 0.25
+    """Share of the questions that are also learned with the passage in the prompt."""
     parts: int = 2
     """The lessons of a document are dealt into this many parts, seen in turn."""
     batch: int = 12
@@ -93,7 +97,7 @@ class TaskOptions:
     """Rank of the adapter in every matrix."""
     learning_rate: float = 1e-3
     """AdamW's rate at its highest."""
-    epochs: int = 2
+    epochs: int = 1
     """Passes over the rows."""
     batch_tokens: int = 2048
     """Tokens of a step, padding included."""

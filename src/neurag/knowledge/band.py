@@ -38,6 +38,10 @@ class Lesson:
     weight: float = 1.0
     shared: int = 0
     """Tokens at the prompt's beginning that other lessons of the document begin with, too."""
+    view: tuple[int, ...] = ()
+    """The prompt with the passage in it, for a teacher; nothing where there is none."""
+    view_shared: int = 0
+    """As `shared`, of the view."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ plain backbone finds likely at each position) instead of the whole vocabulary. N
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def train_neurons(
     ).requires_grad_()
     if not lessons:
         return neurons.detach()
-    parts = [_Part(backbone, space, part, count) for part in _deal(lessons, options.parts)]
+    parts = [_Part(backbone, space, part, count, options.distil) for part in _deal(lessons, options.parts)]
     taught = len({lesson.document for lesson in lessons})
     recent: list[float] = []
     optimiser = torch.optim.Adam([neurons], lr=options.learning_rate)
@@ -79,30 +80,66 @@ def _deal(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
 class _Part:
     """Lessons that are learned in the same step, with their frozen prefixes and their vocabulary."""
 
-    def __init__(self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int) -> None:
+    def __init__(
+        self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int, distil: float
+    ) -> None:
         self.backbone, self.space = backbone, space
         self.groups = prepare(backbone, lessons, space.layers)
         self.shares = _token_shares(self.groups, count)
-        self.vocabulary = torch.unique(torch.cat([self._likely(g) for g in self.groups]))
+        self.distil = distil
+        states = teacher_states(backbone, lessons, space.layers) if distil else None
+        self.vocabulary = torch.unique(torch.cat([self._likely(g, states) for g in self.groups]))
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
+        self.teachers = [self._taught(g, states) for g in self.groups]
 
     @torch.no_grad()
-    def _likely(self, group: Prepared, best: int = 16) -> Tensor:
-        """The targets, and the tokens the plain backbone finds likeliest at any position."""
+    def _likely(self, group: Prepared, taught: Mapping[int, Tensor] | None = None, best: int = 16) -> Tensor:
+        """The targets, and the tokens the plain backbone, or its teacher, finds likeliest at any position."""
         states = band_states(self.backbone, group, self.space.layers, lambda *_: None)
+        if taught:
+            states = torch.cat([states, *taught.values()])
         logits = self.backbone.part(self.backbone.family.head)(states)
         return torch.cat([group.targets[group.targets != -100], logits.topk(best).indices.flatten()])
+
+    @torch.no_grad()
+    def _taught(self, group: Prepared, taught: Mapping[int, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+        """Which of the positions with a target have a teacher, [M], and what it says there, [taught, V]."""
+        if not taught:
+            return None
+        numbers = group.lessons[group.targets != -100]
+        has = torch.tensor([int(n) in taught for n in numbers], device=numbers.device)
+        told = torch.cat([taught[int(n)] for n in numbers.unique() if int(n) in taught])
+        return has, torch.nn.functional.log_softmax((told @ self.head.T).float(), -1)
 
     def loss(self, acting: Tensor) -> Tensor:
         """Sum over documents of the mean negative log likelihood of their answers."""
         total = acting.new_zeros((), dtype=torch.float32)
-        for group, share in zip(self.groups, self.shares, strict=True):
+        for group, share, teacher in zip(self.groups, self.shares, self.teachers, strict=True):
             delta = own_delta(self.space, acting, group.documents)
             states = band_states(self.backbone, group, self.space.layers, delta)
             targets = torch.searchsorted(self.vocabulary, group.targets[group.targets != -100])
-            losses = torch.nn.functional.cross_entropy((states @ self.head.T).float(), targets, reduction="none")
+            said = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
+            losses = -said.gather(1, targets[:, None])[:, 0]
+            if teacher is not None:
+                has, told = teacher
+                apart = (told.exp() * (told - said[has])).sum(-1)
+                losses = torch.where(has, (1 - self.distil) * losses, losses)
+                losses = losses.index_add(0, has.nonzero()[:, 0], self.distil * apart)
             total = total + (losses * share).sum()
         return total
+
+
+def teacher_states(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> dict[int, Tensor]:
+    """By number of the lesson: final states [answer, D] of the plain backbone with the passage in its prompt."""
+    numbers = [n for n, lesson in enumerate(lessons) if lesson.view]
+    viewed = [replace(lessons[n], prompt=lessons[n].view, shared=lessons[n].view_shared) for n in numbers]
+    found: dict[int, Tensor] = {}
+    for group in prepare(backbone, viewed, layers):
+        with torch.no_grad():
+            states = band_states(backbone, group, layers, lambda *_: None)
+        at = group.lessons[group.targets != -100]
+        found |= {numbers[int(n)]: states[at == n] for n in at.unique_consecutive()}
+    return found
 
 
 def interference(count: int, others: int, weight: float, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 Not here: what the texts are (augmentation.py) and how they are learned (encoder.py).
 
-    >>> lessons(backbone, augmentation, document=0, options=EncodeOptions())     # doctest: +SKIP
+    >>> lessons(backbone, augmentation, ("Mill", text), document=0, in_view=0.25)     # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -19,19 +19,37 @@ WEIGHTS = {"questions": 1.0, "echoes": 1.0, "completions": 0.5}
 """Weight of one answer token by kind of text."""
 
 
-def lessons(backbone: Backbone, augmentation: Augmentation, document: int) -> Iterator[Lesson]:
-    """The lessons of one chunk, as document number `document` of its batch."""
+def lessons(
+    backbone: Backbone, augmentation: Augmentation, passage: tuple[str, str], document: int, in_view: float
+) -> Iterator[Lesson]:
+    """The lessons of one (title, text), as document number `document` of its batch.
+
+    A share `in_view` of the questions is asked with the passage in the prompt, too, so that a neuron helps where its
+    text is pasted and does not argue with it.
+    """
     for kind, weight in WEIGHTS.items():
-        yield from pair_lessons(backbone, getattr(augmentation, kind), document, weight)
+        teacher = passage if kind == "questions" else None
+        yield from pair_lessons(backbone, getattr(augmentation, kind), document, weight, teacher=teacher)
+    count = round(in_view * len(augmentation.questions))
+    step = len(augmentation.questions) / max(1, count)
+    shown = [augmentation.questions[int(step * i)] for i in range(count)]
+    yield from pair_lessons(backbone, shown, document, 1.0, passage)
 
 
 def pair_lessons(
-    backbone: Backbone, pairs: Iterable[tuple[str, str]], document: int, weight: float = 1.0
+    backbone: Backbone,
+    pairs: Iterable[tuple[str, str]],
+    document: int,
+    weight: float = 1.0,
+    passage: tuple[str, str] | None = None,
+    teacher: tuple[str, str] | None = None,
 ) -> Iterator[Lesson]:
-    """(question, answer) pairs as lessons; an answer that is cut for its length gets no end token."""
+    """(question, answer) pairs as lessons, with a passage in their prompts if there is one; an answer that is cut for
+    its length gets no end token."""
     end = backbone.tokenizer.eos_token_id
     for question, answer in pairs:
         ids = backbone.tokenizer(answer, add_special_tokens=False).input_ids[:LONGEST_ANSWER]
         whole = (*ids, end) if len(ids) < LONGEST_ANSWER else tuple(ids)
-        prompt = question_prompt(backbone, question)
-        yield Lesson(document, prompt.ids, whole, weight, prompt.span[0])
+        prompt = question_prompt(backbone, question, [passage] if passage else ())
+        view = question_prompt(backbone, question, [teacher]) if teacher else None
+        yield Lesson(document, prompt.ids, whole, weight, prompt.span[0], *((view.ids, view.span[0]) if view else ()))

@@ -240,7 +240,11 @@ def _rows(
     options: EncodeOptions,
     recipe: str,
 ) -> list[NeuronRow]:
-    taught = [x for i, text in enumerate(texts) for x in lessons(backbone, text, i)]
+    taught = [
+        lesson
+        for place, (chunk, text) in enumerate(zip(group, texts, strict=True))
+        for lesson in lessons(backbone, text, (chunk.document.title, chunk.text), place, options.in_view)
+    ]
     seed = options.seed + int(group[0].content_hash[:8], 16)
     values, scales = quantise(train_neurons(backbone, space, taught, len(group), options, seed))
     rows = []
