@@ -31,7 +31,7 @@ from neurag.files import write_whole  # noqa: E402
 from neurag.knowledge import candidates  # noqa: E402
 
 STEMS = ("squad_same_article", "nq_open_oracle", "ragbench_nq_tqa_webq")
-DOCS, KEPT, SPARED, RIDGE = 600, 200, 4, 10.0
+DOCS, KEPT, SPARED, RIDGE = 600, 300, 4, 10.0
 RAREST = 40
 """A clue seen on fewer spans is left out."""
 LIMITS = (24, 32, 48)

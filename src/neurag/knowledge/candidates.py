@@ -5,8 +5,8 @@ of its words and of their neighbours, length, capitals, place). The weights (clu
 questions by scripts/candidate_weights.py. No model and no language resource, so any text gets some. Not here:
 writing questions (augmentation.py).
 
-    >>> [c.answer for c in find_candidates("The mill opened in Oskerby on 9 April 1987.", 3)]
-    ['9 April 1987', 'Oskerby', 'mill']
+    >>> [c.answer for c in find_candidates("The mill opened in Oskerby on 9 April 1987.", 2)]
+    ['9 April 1987', 'Oskerby']
 """
 
 from __future__ import annotations
@@ -32,21 +32,25 @@ SHORTEST = 12
 """Characters of a sentence of one word that has a half worth asking for."""
 BEGIN = frozenset(
     """
-    about abstract adj adv cap caps ed from ing month noun num number opener ordinal plural poss quant unit verb year
+    about abstract adj adv cap caps ed from ing initial month noun num number opener ordinal plural poss quant unit
+    verb year
     """.split()
 )
-ALONE = BEGIN - {"about", "from", "poss", "opener"}
+ALONE = BEGIN - {"about", "from", "initial", "opener", "poss"}
 END = ALONE - {"verb", "adv", "quant", "ed"}
+CUTS = {("month", "number"), ("initial", "initial")}
+"""Kinds of two words that no phrase begins between."""
 SCALE = frozenset("hundred thousand million billion trillion percent %".split())
 DATE = frozenset("month year number ordinal dash from to and , of in prep about".split())
-CAPITAL = frozenset({"cap", "caps", "opener"})
+CAPITAL = frozenset({"cap", "caps", "initial", "opener"})
 APART = frozenset("end ; : mark glue".split())
 """Kinds no phrase goes across."""
 COARSE = {
     kind: group
     for group, kinds in {
-        "N": "abstract plural noun unit", "A": "adj ed quant ordinal", "C": "cap caps", "D": "year number num month",
-        "P": "in to by from prep about", "V": "verb ing be aux adv called", "R": "pron rel",
+        "N": "abstract plural noun unit", "A": "adj ed quant ordinal", "C": "cap caps initial",
+        "D": "year number num month", "P": "in to by from prep about",
+        "V": "verb ing be aux adv called", "R": "pron rel",
     }.items()
     for kind in kinds.split()
 }  # fmt: skip
@@ -229,7 +233,7 @@ def _spans(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
     for i, word in enumerate(words):
         before = words[i - 1].kind if i else ""
         after = words[i + 1].kind if i + 1 < len(words) else ""
-        cut_off = (word.kind == "number" and before == "month") or (word.kind == "quant" and after == "of")
+        cut_off = (before, word.kind) in CUTS or (word.kind, after) == ("quant", "of")
         if word.kind not in BEGIN or cut_off:
             continue
         links = brackets = marks = 0

@@ -27,7 +27,7 @@ LISTS = {
     "prep": """
         above across after against along alongside amid among before behind below beneath beside beyond despite down
         during inside near off onto out outside past per since through throughout till toward towards under until
-        upon via within without like unlike than versus
+        upon via within without like unlike than versus vs.
         """,
     "and": "and or & nor plus",
     "be": "is are was were be been being am 're",
@@ -131,10 +131,10 @@ def sentences_of(text: str) -> Iterator[str]:
     """The sentences of a text, without their margins; a point after an initial or a title ends none."""
     start = 0
     for stop in STOP.finditer(text):
-        if stop.group()[0] == ".":
-            short = ABBREVIATED.search(text[max(start, stop.start() - 6) : stop.start() + 1])
-            if short or text[stop.end() : stop.end() + 1].islower():
-                continue
+        mark, after = stop.group()[0], text[stop.end() : stop.end() + 1]
+        short = mark == "." and ABBREVIATED.search(text[max(start, stop.start() - 6) : stop.start() + 1])
+        if short or (mark in ".!?" and after.islower()):
+            continue
         yield from _pieces(text[start : stop.end()])
         start = stop.end()
     yield from _pieces(text[start:])
@@ -168,6 +168,8 @@ def kind_of(word: str) -> str:
         if word[-1] in "tdh":
             return "ordinal"
         return "year" if re.fullmatch(r"[12]\d{3}s?年?", word) else "number"
+    if first.isupper() and word[-1] == "." and word.count(".") == 1 and low not in {"jr.", "sr."}:
+        return "initial"
     if first.isupper():
         return "caps" if len(word) > 1 and word.isupper() else "cap"
     if not first.isalpha():
