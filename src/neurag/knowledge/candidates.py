@@ -43,6 +43,7 @@ CUTS = {("month", "number"), ("initial", "initial")}
 SCALE = frozenset("hundred thousand million billion trillion percent %".split())
 DATE = frozenset("month year number ordinal dash from to and , of in prep about".split())
 CAPITAL = frozenset({"cap", "caps", "initial", "opener"})
+LINKING = frozenset("the a in to from by prep be aux pron poss rel quant adv about called".split())
 APART = frozenset("end ; : mark glue".split())
 """Kinds no phrase goes across."""
 COARSE = {
@@ -221,10 +222,11 @@ def _coarse(kind: str) -> str:
 
 
 def _opened(words: list[Word], names: Set[str]) -> list[Word]:
-    """The words; a first one that has a capital for the sentence's sake only is an opener."""
+    """The words; the first, if its capital is only the sentence's, is an opener; any later capital is a name's."""
+    named = [w._replace(kind="cap") if w.kind in LINKING and w.text[0].isupper() else w for w in words[1:]]
     if words and words[0].kind == "cap" and words[0].text not in names and (len(words) < 2 or words[1].kind != "cap"):
-        return [words[0]._replace(kind="opener"), *words[1:]]
-    return words
+        return [words[0]._replace(kind="opener"), *named]
+    return words[:1] + named
 
 
 def _spans(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
@@ -255,8 +257,8 @@ def _spans(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
 
 
 def _is_subject(words: Sequence[Word]) -> bool:
-    """Whether the sentence says what its first word is."""
-    return words[1:2] != [] and words[1].kind in {"be", "(", ","}
+    """Whether the sentence says something of its first word alone."""
+    return words[1:2] != [] and words[1].kind in {"be", "aux", "ed", "owner", "(", ","}
 
 
 def _goes_on(words: Sequence[Word], last: int) -> bool:

@@ -62,6 +62,7 @@ LISTS = {
         percent % years year months month weeks week days day hours hour minutes minute seconds centuries century
         decades decade kg km cm mm m ft mi kilometers kilometres kilometer kilometre kilograms grams meters metres
         miles mile feet foot inches inch pounds dollars euros tons tonnes acres degrees people times members km2 square
+        km/h mph ° °c °f
         """,
     "month": """
         january february march april may june july august september october november december jan feb mar apr jun
@@ -98,19 +99,21 @@ ENDINGS = {
 }
 SUFFIXES = [(suffix, kind) for kind, suffixes in ENDINGS.items() for suffix in suffixes.split()]
 TITLES = "Dr|Mr|Mrs|Ms|St|Jr|Sr|No|Mt|Ft|Lt|Gen|Col|Rev|Prof|vs|ca?"
+CURRENCY = frozenset("$€£¥₹")
 GLUE = "".join(LISTS["glue"].split())
 LETTER = r"(?:[^\W_]|[\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e00-\u109f\u1780-\u17ff])"
 """A letter or digit, or a mark that stands on one: Python counts the vowels of Hindi or Thai as no letters."""
 TOKEN = re.compile(
     rf"""(?x)
-    [$€£¥]?\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?(?![a-zA-Z])[%年月日人]?   # 4.5, $3, 1,200, 1920s, 19th, 50%
+    (?:(?:US|[AC])?[$€£¥₹]\ ?)?\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?(?![a-zA-Z])[%年月日人]? # $4.5, 1920s, 19th
     | (?:[^\W\d_]\.){{2,}}                                              # U.S.
     | [A-Z]\.(?=\s?[^\W\d_])                                            # J. Smith
     | (?:{TITLES})\.(?=\s)
     | ['’]s\b
     | [\u30a0-\u30ff]+ | [{GLUE}] | [\u3041-\u309f]+                   # Japanese and Chinese
     | (?:(?![{GLUE}])[\u3400-\u9fff])+
-    | {LETTER}+(?:(?!['’]s\b)[.'’&+-]{LETTER}+)*
+    | {LETTER}+(?:(?!['’]s\b)[.'’&+/-]{LETTER}+)*
+    | °[CF]?
     | \S
     """
 )
@@ -164,7 +167,7 @@ def kind_of(word: str) -> str:
         return "aux" if low == "may" else "noun"
     if kind:
         return "cap" if first.isupper() and kind in {"verb", "unit"} else kind
-    if first.isdigit() or (first in "$€£¥" and len(word) > 1):
+    if first.isdigit() or (word[-1].isdigit() and CURRENCY.intersection(word[:3])):
         if word[-1] in "tdh":
             return "ordinal"
         return "year" if re.fullmatch(r"[12]\d{3}s?年?", word) else "number"
