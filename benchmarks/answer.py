@@ -28,7 +28,7 @@ from neurag.knowledge.bank import Bank, Manifest, NeuronRow
 from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk, Document, chunk_document
 from neurag.knowledge.keys import chunk_keys
-from neurag.knowledge.pipeline import manifest_of, new_space
+from neurag.knowledge.spaces import manifest_of, new_space
 from neurag.loading import load_backbone
 from neurag.model import Model
 

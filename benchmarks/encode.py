@@ -26,7 +26,7 @@ from neurag.knowledge.band import Lesson, Prepared, band_logits, prepare
 from neurag.knowledge.calibration import load_calibration
 from neurag.knowledge.encoder import interference, own_delta, train_neurons
 from neurag.knowledge.neurons import InputSpace, dequantise, quantise
-from neurag.knowledge.pipeline import new_space
+from neurag.knowledge.spaces import new_space
 from neurag.loading import load_backbone
 from prag import measure_prag, prag_bytes, prag_recipe, texts
 

@@ -68,7 +68,7 @@ def test_what_no_question_covers_is_asked_back(tiny, monkeypatch, tmp_path):
      "def f(x):\n    return x + 1", "1 2 3 4 5 6 7 8 9 10", "\x00\x07 bell", "<div class='x'>&nbsp;</div>"],
 )  # fmt: skip
 def test_any_text_is_taken(tiny, tmp_path, text):
-    found = chunk_document(Document(text=text), lambda told: len(told.split()), 200)
+    found = chunk_document(Document(text=text), tiny.count_tokens, 160)
     made = augment(tiny, found, AugmentOptions(questions=6), tmp_path)
     assert len(made) == len(found)
     assert all(0 <= one.coverage <= 1 for one in made)

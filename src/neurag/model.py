@@ -24,8 +24,8 @@ from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
 from .knowledge.bank import Bank
 from .knowledge.calibration import bank_calibration
-from .knowledge.pipeline import open_space
 from .knowledge.retrieval import Passages
+from .knowledge.spaces import open_space
 from .loading import load_backbone
 from .prompts import Prompt, question_prompt
 

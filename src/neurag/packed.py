@@ -98,7 +98,8 @@ class Stream:
 
     def forget(self) -> None:
         """Back to the prefixes alone."""
-        self._cache.crop(self._prefix.ids.shape[1])
+        if behind := self._held.ids.shape[1] - self._prefix.ids.shape[1]:
+            self._cache.crop(-behind)
         self._held = self._prefix
 
 

@@ -112,7 +112,9 @@ def show_done(console: Console, done: Plan | EncodeReport, bank: Path) -> None:
     else:
         text += f" in {bank}: {done.encoded} encoded, {done.reused} already there, {clock(done.seconds)}"
         if done.encoded and done.seconds:
-            text += f" ({done.documents / done.seconds:.2g} documents/s)"
+            split = ", ".join(f"{name} {clock(spent)}" for name, spent in done.split.items())
+            text += f" ({done.documents / done.seconds:.2g} documents/s: {split})"
+            text += f"; questions were found for {done.coverage:.0%} of the possible answers"
     show_line(console, text)
 
 
@@ -127,9 +129,9 @@ def show_info(console: Console, info: Mapping[str, object]) -> None:
 
 def show_documents(console: Console, documents: Sequence[DocumentSummary]) -> None:
     """List the documents of a bank."""
-    table = _table("document", "title", "chunks", "pairs", "size", "date", "labels", right=(2, 3, 4))
+    table = _table("document", "title", "chunks", "pairs", "covered", "size", "date", "labels", right=(2, 3, 4, 5))
     for one in documents:
-        numbers = (str(one.chunks), str(one.pairs), size(one.bytes))
+        numbers = (str(one.chunks), str(one.pairs), f"{one.coverage:.0%}", size(one.bytes))
         table.add_row(*_texts(one.id, one.title, *numbers, one.timestamp, ", ".join(one.labels)))
     console.print(table)
 
@@ -139,7 +141,10 @@ def show_chunks(console: Console, chunks: Sequence[Mapping[str, Any]]) -> None:
     for one in chunks:
         place = f"{one['source'] or 'from memory'}, characters {one['start']}-{one['end']}"
         console.print(Text(clean_text(f"{one['id']}  {one['title']}"), style="bold"), soft_wrap=True)
-        show_line(console, f"{place}; {one['pairs']} pairs, {one['keys']} keys, {size(one['bytes'])}")
+        show_line(
+            console,
+            f"{place}; {one['pairs']} pairs cover {one['coverage']:.0%}, {one['keys']} keys, {size(one['bytes'])}",
+        )
         console.print(Padding(Text(clean_text(one["text"])), (0, 0, 1, 2)))
 
 
@@ -158,7 +163,7 @@ def described(row: NeuronRow) -> dict[str, Any]:
         "timestamp",
         "trust",
     ]
-    told = {name: getattr(row, name) for name in [*names, "pairs", "created", "recipe", "content_hash"]}
+    told = {name: getattr(row, name) for name in [*names, "pairs", "coverage", "created", "recipe", "content_hash"]}
     told |= {"labels": list(row.labels), "metadata": dict(row.metadata)}
     return told | {"keys": len(row.keys), "bytes": sum(array.nbytes for array in arrays)}
 

@@ -104,11 +104,11 @@ class _Part:
     @torch.no_grad()
     def _taught(self, group: Prepared, taught: Mapping[int, Tensor] | None) -> tuple[Tensor, Tensor] | None:
         """Which of the positions with a target have a teacher, [M], and what it says there, [taught, V]."""
-        if not taught:
+        if not taught or not set(taught) & set(group.lessons.flatten().tolist()):
             return None
-        numbers = group.lessons[group.targets != -100]
-        has = torch.tensor([int(n) in taught for n in numbers], device=numbers.device)
-        told = torch.cat([taught[int(n)] for n in numbers.unique() if int(n) in taught])
+        numbers = group.lessons[group.targets != -100].tolist()
+        has = torch.tensor([n in taught for n in numbers], device=self.head.device)
+        told = torch.cat([taught[n] for n in dict.fromkeys(numbers) if n in taught])
         return has, torch.nn.functional.log_softmax((told @ self.head.T).float(), -1)
 
     def loss(self, acting: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def teacher_states(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequen
         with torch.no_grad():
             states = band_states(backbone, group, layers, lambda *_: None)
         at = group.lessons[group.targets != -100]
-        found |= {numbers[int(n)]: states[at == n] for n in at.unique_consecutive()}
+        found |= {numbers[n]: states[at == n] for n in set(at.tolist())}
     return found
 
 

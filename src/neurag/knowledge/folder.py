@@ -55,7 +55,7 @@ class Manifest:
     input_version: str  # version of the shared A: seed, scale, calibration
     input_scale: float = 0.8  # what the shared A is drawn with, so that it can be drawn again
     seed: int = 0
-    format: int = 1
+    format: int = 2
     created: str = ""  # ISO 8601 time, filled in by the bank
 
 
@@ -138,6 +138,10 @@ def read_manifest(path: Path) -> Manifest:
         told = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         if (form := told["format"]) > Manifest.format:
             raise BankError(f"the bank at {path} has the newer format {form}: update NeuRAG to open it")
+        if form < Manifest.format:
+            raise BankError(
+                f"the bank at {path} has the old format {form}: encode its documents again, into a new bank"
+            )
         told["layers"] = tuple(told["layers"])
         return Manifest(**{field.name: told[field.name] for field in fields(Manifest)})
     except FileNotFoundError:

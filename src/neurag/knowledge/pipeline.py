@@ -10,27 +10,30 @@ the bank comes out the same. Not here: how each step works (the sibling modules)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from ..backbone import Backbone
 from ..config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, NeuragError
 from ..loading import load_backbone
 from .augmentation import Augmentation
 from .augmentation import augment as write_texts
-from .bank import Bank, Manifest, NeuronRow
+from .bank import Bank, NeuronRow
 from .calibration import KEY_WIDTH, Calibration, bank_calibration, save_calibration
 from .documents import Chunk, Document, as_documents, chunk_document
 from .encoder import train_neurons
 from .folder import CALIBRATION
-from .keys import chunk_keys, keys_version
+from .keys import chunk_keys
 from .lessons import lessons
 from .neurons import InputSpace, band_layers, quantise
 from .readers import Skipped
+from .spaces import manifest_of, new_space
 
 Input = str | Mapping[str, object] | Document | Skipped
 SECONDS_PER_CHUNK = 25.0
@@ -65,6 +68,10 @@ class EncodeReport:
     reused: int
     seconds: float
     skipped: tuple[Skipped, ...] = ()
+    coverage: float = 0.0
+    """Mean over the chunks encoded: share of their candidate answers that a sound question asks for."""
+    split: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by part of the work."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +116,39 @@ def encode(
     known = store.known()
     todo = [_missing(group, known, recipe) for group in groups]
     total, done = sum(map(len, todo)), 0
+    covered, clock = 0.0, _Clock()
     for group in todo:
         if not group:
             continue
         _tell(progress, "writing questions", done, total, start)
-        texts = _augmented(backbone, group, augment)
+        with clock("questions"):
+            texts = _augmented(backbone, group, augment)
         _tell(progress, "training", done, total, start)
-        store.add(_rows(backbone, calibration, space, group, texts, options, recipe))
-        done += len(group)
+        with clock("training"):
+            trained = _train(backbone, space, group, texts, options)
+        with clock("keys and storing"):
+            store.add(_rows(backbone, calibration, group, texts, trained, recipe))
+        done, covered = done + len(group), covered + sum(text.coverage for text in texts)
         _tell(progress, "training", done, total, start)
     for document, count in _shortened(chunks, known).items():
         store.prune(document, count)
-    return EncodeReport(read, len(chunks), done, len(chunks) - done, time.perf_counter() - start, skipped)
+    seconds = time.perf_counter() - start
+    return EncodeReport(
+        read, len(chunks), done, len(chunks) - done, seconds, skipped, covered / max(1, done), clock.spent
+    )
+
+
+class _Clock:
+    """Adds up the seconds of each part of the work."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - start
 
 
 def plan(
@@ -153,18 +181,6 @@ def _check(bank: str | Path, backbone: Backbone) -> Bank | None:
     return Bank.open(bank, backbone.fingerprint, backbone.tokenizer_fingerprint)
 
 
-def open_space(calibration: Calibration, manifest: Manifest) -> InputSpace:
-    """The shared A of a bank, drawn again from what its manifest says. Raises NeuragError if it differs."""
-    scale, seed = manifest.input_scale, manifest.seed
-    space = InputSpace.draw(calibration, manifest.layers, manifest.rank, scale, seed)
-    if space.version != manifest.input_version or keys_version(calibration) != manifest.keys_version:
-        raise NeuragError(
-            "the bank was made with another calibration of this backbone (an older neurag?): encode it again "
-            f"(version {manifest.input_version}, here {space.version})"
-        )
-    return space
-
-
 def _read(
     documents: Iterable[Input], backbone: Backbone, options: EncodeOptions
 ) -> tuple[int, list[Chunk], tuple[Skipped, ...]]:
@@ -188,29 +204,6 @@ def _read(
     return read, chunks, tuple(skipped)
 
 
-def new_space(backbone: Backbone, calibration: Calibration, options: EncodeOptions) -> InputSpace:
-    """The shared A that the options ask for."""
-    layers = band_layers(backbone.depth, options.band)
-    return InputSpace.draw(calibration, layers, options.rank, options.input_scale, options.seed)
-
-
-def manifest_of(backbone: Backbone, calibration: Calibration, space: InputSpace, options: EncodeOptions) -> Manifest:
-    """What a new bank says about how it is made."""
-    return Manifest(
-        backbone=backbone.fingerprint,
-        tokenizer=backbone.tokenizer_fingerprint,
-        model=backbone.name,
-        rank=options.rank,
-        layers=space.layers,
-        width=backbone.width,
-        key_width=calibration.whiten.shape[1],
-        keys_version=keys_version(calibration),
-        input_version=space.version,
-        input_scale=options.input_scale,
-        seed=options.seed,
-    )
-
-
 def _groups(chunks: Sequence[Chunk], size: int) -> list[list[Chunk]]:
     return [list(chunks[i : i + size]) for i in range(0, len(chunks), size)]
 
@@ -231,22 +224,28 @@ def _augmented(backbone: Backbone, group: list[Chunk], options: AugmentOptions) 
     return texts if options.recite else [replace(t, completions=()) for t in texts]
 
 
-def _rows(
-    backbone: Backbone,
-    calibration: Calibration,
-    space: InputSpace,
-    group: list[Chunk],
-    texts: list[Augmentation],
-    options: EncodeOptions,
-    recipe: str,
-) -> list[NeuronRow]:
+def _train(
+    backbone: Backbone, space: InputSpace, group: list[Chunk], texts: list[Augmentation], options: EncodeOptions
+) -> Tensor:
+    """B of every chunk, [N, L, R, D]."""
     taught = [
         lesson
         for place, (chunk, text) in enumerate(zip(group, texts, strict=True))
         for lesson in lessons(backbone, text, (chunk.document.title, chunk.text), place, options.in_view)
     ]
     seed = options.seed + int(group[0].content_hash[:8], 16)
-    values, scales = quantise(train_neurons(backbone, space, taught, len(group), options, seed))
+    return train_neurons(backbone, space, taught, len(group), options, seed)
+
+
+def _rows(
+    backbone: Backbone,
+    calibration: Calibration,
+    group: list[Chunk],
+    texts: list[Augmentation],
+    trained: Tensor,
+    recipe: str,
+) -> list[NeuronRow]:
+    values, scales = quantise(trained)
     rows = []
     for chunk, text, value, scale in zip(group, texts, values, scales, strict=True):
         document = chunk.document
@@ -272,6 +271,7 @@ def _rows(
                 neuron=value,
                 scale=scale,
                 pairs=len(text),
+                coverage=text.coverage,
             )
         )
     return rows

@@ -52,6 +52,7 @@ class NeuronRow:
     neuron: Array  # int8 [L * R * D]
     scale: Array  # float32 [L * R], one for each row of B
     pairs: int = 0  # training texts it was made from
+    coverage: float = 0.0  # share of the passage's candidate answers that a sound question asks for
     created: str = ""  # ISO 8601 time, filled in by the bank
 
 
@@ -66,6 +67,7 @@ class DocumentSummary:
     labels: tuple[str, ...]
     chunks: int
     pairs: int
+    coverage: float  # mean over chunks
     bytes: int  # of neurons, scales, keys and positions
     created: str  # when the newest chunk was written
 
@@ -94,7 +96,7 @@ def schema(manifest: Manifest) -> pa.Schema:
     return pa.schema(
         [(name, pa.string()) for name in texts]
         + [(name, pa.int64()) for name in ("chunk_index", "start", "end", "pairs", "key_count")]
-        + [("trust", pa.float64()), ("labels", pa.list_(pa.string()))]
+        + [("trust", pa.float64()), ("coverage", pa.float64()), ("labels", pa.list_(pa.string()))]
         # Bytes, not lists of numbers: routing takes a whole column as one array, without a loop over keys.
         + [("keys", pa.large_binary()), ("positions", pa.large_binary())]
         + [
@@ -221,6 +223,7 @@ def summaries(parts: Iterable[Mapping[str, Any]], row_bytes: int, key_bytes: int
             labels=tuple(first["labels"]),
             chunks=len(group),
             pairs=sum(part["pairs"] for part in group),
+            coverage=sum(part["coverage"] for part in group) / len(group),
             bytes=sum(row_bytes + key_bytes * part["key_count"] for part in group),
             created=max(part["created"] for part in group),
         )

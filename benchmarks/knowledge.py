@@ -1,0 +1,117 @@
+"""Knowledge: does a neuron know what its document says? Passages that no adapter was trained on, real questions.
+
+For passages of SQuAD and of Natural Questions whose titles are held out of all training (`held_out`), every question
+people asked about them: closed book, the passage in the prompt (of the plain backbone, and of the one with the task
+adapter), the document's own neuron with nothing in the prompt, another document's neuron, random weights of the same
+norm, and neuron and passage together. Neurons are forced, and all is done by `neurag eval`'s own code; 95 % intervals
+are in the JSON's meta. Not here: collections, in which a document has to be found (quality.py).
+
+    python benchmarks/knowledge.py [--quick] [--data DIR] [--json OUT]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import Report, arguments, code_version, data_folder, held_out, read_rows, show
+from neurag.app.progress import EvalProgress
+from neurag.backbone import Backbone
+from neurag.config import BASE_MODEL, AugmentOptions, EvalOptions
+from neurag.evaluation.metrics import match
+from neurag.evaluation.report import verdicts
+from neurag.evaluation.results import Result
+from neurag.evaluation.run import evaluate
+from neurag.evaluation.watch import Watch
+from neurag.files import write_whole
+from neurag.knowledge.augmentation import augment
+from neurag.knowledge.documents import Document, chunk_document
+from neurag.loading import load_backbone
+from quality import own_cache
+
+SETS = ("squad_same_article", "nq_open_oracle")
+NAMES = {
+    "closed": "closed", "rag-oracle": "prompt_reader", "neurag-oracle": "own", "neurag-wrong": "wrong",
+    "neurag-random": "random", "hybrid-oracle": "hybrid",
+}  # fmt: skip
+"""Figures by system, of the backbone with the task adapter."""
+PLAIN = {"closed": "closed_plain", "rag-oracle": "prompt_plain"}
+FULL, QUICK = 200, 12
+
+
+def passages(folder: Path, stem: str, count: int) -> list[dict[str, Any]]:
+    """Rows about the first `count` held-out passages by the hashes of their ids, with nothing but their gold passage."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in read_rows(folder, stem):
+        gold = [doc for doc in row["docs"] if doc["relevant"]]
+        if len(gold) == 1 and held_out(gold[0]["title"]) and match(gold[0]["text"], row["answers"]):
+            found.setdefault(gold[0]["id"], []).append(row | {"docs": gold})
+    taken = sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count]
+    return [row for name in taken for row in found[name]]
+
+
+def ask(report: Report, backbone: Backbone, data: Path, names: Mapping[str, str], stem: str) -> Result:
+    """Ask the systems and record match, EM and F1 under their names."""
+    options = EvalOptions(systems=tuple(names), timed=0, seed=report.meta["seed"])
+    with EvalProgress() as progress:
+        result = evaluate(data, options, backbone=backbone, watch=Watch(progress, progress.asking))
+    for system, name in names.items():
+        told = result.systems[system]
+        report.meta["intervals"][f"{name}_{stem}"] = [told.match_low, told.match_high]
+        report.meta["others"][f"{name}_{stem}"] = {"em": told.em, "f1": told.f1, "words": told.answer_words}
+        report.add(**{f"{name}_{stem}": told.match})
+    return result
+
+
+def coverage(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any]], stem: str) -> None:
+    """What of the passages, and of what people asked, the written questions cover (they are in the cache)."""
+    documents = {doc["id"]: doc for row in rows for doc in row["docs"]}
+    texts: dict[str, list[str]] = {}
+    shares = []
+    for name, doc in documents.items():
+        chunks = chunk_document(Document(doc["text"], name, doc["title"]), backbone.count_tokens, 160)
+        made = augment(backbone, chunks, AugmentOptions())
+        texts[name] = [answer for one in made for _, answer in one.questions]
+        shares += [one.coverage for one in made]
+    asked = [any(match(told, row["answers"]) for told in texts[row["docs"][0]["id"]]) for row in rows]
+    report.add(**{f"coverage_{stem}": sum(shares) / len(shares), f"asked_covered_{stem}": sum(asked) / len(asked)})
+
+
+def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Mapping[str, Any]], data: Path) -> None:
+    """All figures of one set."""
+    stem = data.stem
+    write_whole(data, "".join(json.dumps(row) + "\n" for row in rows))
+    ask(report, plain, data, PLAIN, stem)
+    result = ask(report, reader, data, NAMES, stem)
+    documents, seconds = result.meta["documents"], result.meta["encode_seconds"]
+    words = sum(len(doc["text"].split()) for doc in {row["docs"][0]["id"]: row["docs"][0] for row in rows}.values())
+    coverage(report, reader, rows, stem)
+    report.meta["sets"][stem] = {"questions": len(rows), "documents": documents, "words": words, "seconds": seconds}
+    report.meta["verdicts"][stem] = verdicts(result)
+    report.add(**{
+        f"pipeline_documents_per_second_{stem}": words / 100 / seconds,
+        f"bytes_per_document_{stem}": result.meta["bytes_per_document"],
+    })  # fmt: skip
+
+
+def main() -> None:
+    """Both sets."""
+    asked = arguments(__doc__)
+    report, folder = Report(asked), data_folder(asked.data)
+    plain, reader = load_backbone(BASE_MODEL), load_backbone()
+    report.meta |= {"model": reader.name, "intervals": {}, "others": {}, "sets": {}, "verdicts": {}}
+    report.note("a document is 100 words in pipeline_documents_per_second")
+    with own_cache(reader, f"knowledge-{'quick' if asked.quick else 'full'}-{code_version()}") as cache:
+        for stem in SETS:
+            rows = passages(folder, stem, QUICK if asked.quick else FULL)
+            measure(report, plain, reader, rows, cache / f"{stem}.jsonl")
+            told = [(n, report.figures[f"{n}_{stem}"]) for n in (*PLAIN.values(), *NAMES.values())]
+            show(f"{stem}, {len(rows)} questions", ("system", "match"), told)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
