@@ -43,7 +43,7 @@ FULL, QUICK = 200, 12
 
 
 def passages(folder: Path, stem: str, count: int) -> list[dict[str, Any]]:
-    """Rows about the first `count` held-out passages by the hashes of their ids, with nothing but their gold passage."""
+    """Rows about the first `count` held-out passages by their ids' hashes, with the gold passage only."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in read_rows(folder, stem):
         gold = [doc for doc in row["docs"] if doc["relevant"]]

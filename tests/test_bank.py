@@ -372,7 +372,7 @@ def test_a_half_made_folder_is_named_and_made_anew(tmp_path, monkeypatch):
     assert_one_line(error, "holds rows")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 1, "layers": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 2, "layers": 3}'])
 def test_an_unreadable_manifest_says_so(bank, text):
     (bank.path / "bank.json").write_text(text)
     with pytest.raises(BankError) as error:
@@ -380,12 +380,16 @@ def test_an_unreadable_manifest_says_so(bank, text):
     assert_one_line(error, "bank.json", "restore")
 
 
-def test_a_newer_format_is_refused(bank):
+def test_another_format_is_refused(bank):
     told = json.loads((bank.path / "bank.json").read_text())
-    (bank.path / "bank.json").write_text(json.dumps(told | {"format": 2}))
+    (bank.path / "bank.json").write_text(json.dumps(told | {"format": 3}))
     with pytest.raises(BankError) as error:
         Bank.open(bank.path)
-    assert_one_line(error, "newer format 2", "update NeuRAG")
+    assert_one_line(error, "newer format 3", "update NeuRAG")
+    (bank.path / "bank.json").write_text(json.dumps(told | {"format": 1}))
+    with pytest.raises(BankError) as error:
+        Bank.open(bank.path)
+    assert_one_line(error, "old format 1", "encode its documents again")
 
 
 def test_a_broken_table_says_so(bank):

@@ -7,7 +7,8 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -49,6 +50,8 @@ class EncodeReport:
     encoded: int = 3
     reused: int = 1
     seconds: float = 2.0
+    coverage: float = 0.5
+    split: Mapping[str, float] = field(default_factory=lambda: {"questions": 1.5, "training": 0.5})
 
 
 class Fake:
@@ -223,6 +226,7 @@ def test_encode(capsys, fake, folder):
     )  # fmt: skip
     assert code == 0
     assert "1 documents, 4 chunks in b: 3 encoded, 1 already there" in out
+    assert "found for 50% of the possible answers" in " ".join(out.split())
     assert err.splitlines() == [f"skipped {folder / 'empty.txt'}: is empty", "1 could not be read"]
     (bank, model, options, augment) = fake.calls[0]
     assert (bank, model) == (Path("b"), "smollm2-135m-instruct")
@@ -346,8 +350,8 @@ def store(monkeypatch):
     keys = type("Keys", (), {"nbytes": 500, "__len__": lambda self: 9})()
     row = SimpleNamespace(
         id="a#0", document_id="a", chunk_index=0, title="T [b]", text="Words.", start=3, end=9,
-        source="a.txt", timestamp="", trust=None, labels=(), metadata={}, pairs=5, created="2026", recipe="r",
-        content_hash="h", keys=keys, neuron=array, scale=array,
+        source="a.txt", timestamp="", trust=None, labels=(), metadata={}, pairs=5, coverage=0.8, created="2026",
+        recipe="r", content_hash="h", keys=keys, neuron=array, scale=array,
     )  # fmt: skip
     sizes = iter([2000, 1000])
 
@@ -361,7 +365,7 @@ def store(monkeypatch):
             return {"documents": 1, "bytes_on_disk": next(sizes), "model": "m"}
 
         def documents(self):
-            return [Summary("a", "T [b]", "a.txt", "2026-01-01", ("x",), 1, 5, 1500, "2026")]
+            return [Summary("a", "T [b]", "a.txt", "2026-01-01", ("x",), 1, 5, 0.8, 1500, "2026")]
 
         def get(self, document):
             return [row]
@@ -392,7 +396,7 @@ def test_bank_info_and_list(capsys, store):
 
 def test_bank_show(capsys, store):
     out = run(capsys, "bank", "show", "a", "--bank", "b")[1]
-    assert "a#0  T [b]\na.txt, characters 3-9; 5 pairs, 9 keys, 2.5 kB\n  Words." in out
+    assert "a#0  T [b]\na.txt, characters 3-9; 5 pairs cover 80%, 9 keys, 2.5 kB\n  Words." in out
     (told,) = json.loads(run(capsys, "bank", "show", "a", "--bank", "b", "--json")[1])
     assert (told["start"], told["end"], told["keys"], told["bytes"]) == (3, 9, 9, 2500)
 

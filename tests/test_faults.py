@@ -34,7 +34,7 @@ from neurag.app.cli import main
 sys.exit(main({arguments!r}))
 """
 STAGES = {
-    "augmentation": ("knowledge.augmentation", "_save", 2),
+    "augmentation": ("knowledge.augmentation", "write_whole", 2),
     "training": ("knowledge.pipeline", "train_neurons", 2),
 }
 

@@ -10,9 +10,8 @@ made here).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,23 +30,12 @@ class Step:
 
 
 @torch.no_grad()
-def decode(
-    backbone: Backbone,
-    prompts: Sequence[Sequence[int]],
-    limit: int,
-    cache: Any = None,
-    prefix: int = 0,
-    ended: Callable[[Tensor], Tensor] | None = None,
-) -> Iterator[Step]:
-    """Yield up to `limit` steps for B prompts of token ids.
-
-    `cache` may hold the keys and values of `prefix` tokens that all rows share. A row ends at one of the
-    backbone's stop tokens, or where `ended` says so: token ids [B] -> bool [B]. The end's token is yielded.
-    """
+def decode(backbone: Backbone, prompts: Sequence[Sequence[int]], limit: int) -> Iterator[Step]:
+    """Yield up to `limit` steps for B prompts of token ids; a row ends at a stop token, which is yielded."""
     from transformers import DynamicCache
 
-    cache = DynamicCache() if cache is None else cache
-    ids, seen, positions = _padded(backbone, prompts, prefix)
+    cache = DynamicCache()
+    ids, seen, positions = _padded(backbone, prompts)
     stops = torch.tensor(sorted(backbone.stop_ids), device=ids.device)
     rows = list(range(len(prompts)))
     for _ in range(limit):
@@ -56,8 +44,6 @@ def decode(
         out = backbone.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **told)
         chosen = out.logits[:, -1].argmax(-1)
         done = torch.isin(chosen, stops)
-        if ended is not None:
-            done |= ended(chosen)
         kept = (~done).nonzero()[:, 0]
         going = [rows[i] for i in kept.tolist()]
         yield Step(rows, chosen.tolist(), going)
@@ -71,13 +57,13 @@ def decode(
         positions = positions[:, -1:] + 1
 
 
-def _padded(backbone: Backbone, prompts: Sequence[Sequence[int]], prefix: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids [B, T], which of prefix + T are real [B, prefix + T], and positions [B, T]."""
+def _padded(backbone: Backbone, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, which of them are real, and positions, [B, T] each."""
     longest = max(len(prompt) for prompt in prompts)
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-    seen = torch.ones(len(prompts), prefix + longest, dtype=torch.bool)
+    seen = torch.ones(len(prompts), longest, dtype=torch.bool)
     for row, prompt in enumerate(prompts):
         ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-        seen[row, prefix : prefix + longest - len(prompt)] = False
-    positions = (seen.cumsum(1) - 1)[:, prefix:].clamp(min=0)
+        seen[row, : longest - len(prompt)] = False
+    positions = (seen.cumsum(1) - 1).clamp(min=0)
     return tuple(x.to(backbone.device) for x in (ids, seen, positions))  # type: ignore[return-value]

@@ -21,8 +21,8 @@ from ..config import AugmentOptions, UsageError
 from ..knowledge.augmentation import augment
 from ..knowledge.documents import Chunk
 from ..knowledge.retrieval import Passage
-from ..knowledge.writing import write
 from ..lora import Lora, applied, start
+from ..packed import Stream, continue_all
 from ..prompts import question_prompt, render
 from .data import Row
 from .fusing import train
@@ -118,6 +118,5 @@ def _sequence(backbone: Backbone, question: str, answer: str, passages: Sequence
 
 def _rewritten(backbone: Backbone, text: str) -> str:
     prompt = render(backbone, REWRITE.format(text), system=None).ids
-    end = backbone.tokenizer.decode([backbone.tokenizer.eos_token_id])
-    written = write(backbone, prompt[:1], [prompt[1:]], REWRITE_TOKENS, stop=end)[0]
-    return written or text
+    written = continue_all(Stream(backbone, [prompt[:1]]), [[prompt[1:]]], REWRITE_TOKENS)[0][0]
+    return backbone.tokenizer.decode(written, skip_special_tokens=True).strip() or text
