@@ -8,7 +8,7 @@ from neurag.config import AugmentOptions
 from neurag.knowledge import augmentation, questions
 from neurag.knowledge.augmentation import augment
 from neurag.knowledge.documents import Chunk, Document, chunk_document
-from neurag.knowledge.questions import Written, write_questions
+from neurag.knowledge.questions import Asked, Written, write_questions
 from neurag.prompts import question_prompt
 
 MILL = "The mill of Oskerby opened in 1987. It is run by Ilse Maranth, who keeps a parrot."
@@ -23,10 +23,14 @@ def test_what_is_written_is_what_the_prompts_alone_give(tiny):
     from neurag.model import Model
 
     passages = [("Mill", MILL), ("", "Carrow has a market.")]
-    made = write_questions(tiny, passages, [["1987", "a parrot"], ["market"]], ("question",))
+    made = write_questions(
+        tiny,
+        passages,
+        [[Asked("1987", MILL, "question"), Asked("a parrot", MILL, "search")], [Asked("market", "", "quiz")]],
+    )
     assert len(made) == 2
     written = made[0][0]
-    prompt = question_prompt(tiny, questions.writing_request(written.answer), passages[:1])
+    prompt = question_prompt(tiny, questions.writing_request(written.answer, MILL), passages[:1])
     from neurag.decoding import decode
 
     ids = [t for step in decode(tiny, [prompt.ids], questions.QUESTION_TOKENS) for t in step.tokens]

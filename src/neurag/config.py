@@ -44,7 +44,9 @@ class AugmentOptions:
     questions: int = 24
     """Answers to write questions for, per chunk."""
     wordings: tuple[str, ...] = ("question", "search")
-    """Ways in which each answer is asked for (`prompts.WORDINGS`)."""
+    """Ways of asking (`prompts.WORDINGS`), in turn."""
+    phrasings: int = 1
+    """Questions written for each answer, each in another wording."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 

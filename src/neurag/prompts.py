@@ -19,11 +19,13 @@ SYSTEM = "Answer the question with a few words."
 NOT_STATED = "not stated"
 """What a reader says when the passages do not hold the answer."""
 WORDINGS = {
-    "question": "Write a question whose answer is: {}",
-    "search": "Write a search query whose answer is: {}",
-    "quiz": "Write a quiz question whose answer is: {}",
+    "question": "Write a question whose answer is in brackets: {}",
+    "search": "Write a search query whose answer is in brackets: {}",
+    "quiz": "Write a quiz question whose answer is in brackets: {}",
 }
 """How a question writer is asked for a question, by its style."""
+AROUND = 5
+"""Words on each side of the answer that it is shown."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,19 @@ def question_prompt(
     return prompt
 
 
-def writing_request(answer: str, style: str = "question") -> str:
-    """What a question writer is asked, behind the passage. Raises UsageError for a style that is none."""
+def writing_request(answer: str, sentence: str = "", style: str = "question") -> str:
+    """What a question writer is asked, behind the passage: the answer in brackets, with some words around it.
+
+    >>> writing_request("1987", "The mill of Oskerby opened in 1987 and is run by Ilse Maranth.")
+    'Write a question whose answer is in brackets: mill of Oskerby opened in [1987] and is run by Ilse'
+
+    Raises UsageError for a style that is none.
+    """
     if style not in WORDINGS:
         raise UsageError(f"there is no style {style!r} of questions: choose among {', '.join(WORDINGS)}")
-    return WORDINGS[style].format(answer)
+    before, _, after = sentence.partition(answer) if answer in sentence else ("", "", "")
+    shown = [*before.split()[-AROUND:], f"[{answer}]", *after.split()[:AROUND]]
+    return WORDINGS[style].format(" ".join(shown))
 
 
 def user_message(question: str, passages: Sequence[tuple[str, str]] = ()) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..files import write_whole
 from ..words import holds, overlap, words
 from .candidates import Candidate, find_candidates
 from .documents import Chunk
-from .questions import Written, write_questions
+from .questions import Asked, Written, write_questions
 
 FORMAT = "10"
 KINDS = ("questions", "echoes", "completions")
@@ -65,9 +65,15 @@ def augment(
 def _write(backbone: Backbone, chunks: Sequence[Chunk], options: AugmentOptions) -> list[Augmentation]:
     found = [find_candidates(chunk.text, options.questions) for chunk in chunks]
     shown = [(chunk.document.title, chunk.text) for chunk in chunks]
-    answers = [list(dict.fromkeys(c.answer for c in row)) for row in found]
-    written = write_questions(backbone, shown, answers, options.wordings)
+    written = write_questions(backbone, shown, [list(_asked(row, options)) for row in found])
     return [_assemble(row, made) for row, made in zip(found, written, strict=True)]
+
+
+def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
+    """Every candidate in as many wordings as it shall have; neighbours begin with different ones."""
+    for turn in range(options.phrasings):
+        for place, c in enumerate(found):
+            yield Asked(c.answer, c.sentence, options.wordings[(place + turn) % len(options.wordings)])
 
 
 def _assemble(found: Sequence[Candidate], written: Sequence[Written]) -> Augmentation:
@@ -106,7 +112,8 @@ def _echo(candidate: Candidate, at: int) -> str:
 
 
 def _key(backbone: Backbone, chunk: Chunk, options: AugmentOptions) -> str:
-    told = f"{FORMAT} {backbone.fingerprint} {options.questions} {options.wordings} {chunk.content_hash}"
+    asked = options.questions, options.wordings, options.phrasings
+    told = f"{FORMAT} {backbone.fingerprint} {asked} {chunk.content_hash}"
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 

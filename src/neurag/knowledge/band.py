@@ -24,6 +24,8 @@ from ..packed import Columns, segment_mask
 
 Delta = Callable[[int, Tensor, Tensor], Tensor | None]
 """(place in the band, input of the down projection, its output) -> the new output."""
+PADDED = 1.5
+"""How much longer than the shortest row of a group another may be."""
 LONGEST_ROW, GROUP, FROZEN = 768, 16384, 4096
 """Tokens of a row (a longer lesson has one of its own), of a group, and of one pass through the frozen layers."""
 
@@ -87,7 +89,12 @@ def prepare(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]
     rows = sorted(_rows(lessons), key=lambda row: _length(lessons, row))
     groups: list[list[list[int]]] = []
     for row in rows:
-        if not groups or (len(groups[-1]) + 1) * _length(lessons, row) > GROUP:
+        first = groups[-1][0] if groups else row
+        if (
+            not groups
+            or _length(lessons, row) > PADDED * _length(lessons, first)
+            or len(groups[-1]) * _length(lessons, row) > GROUP
+        ):
             groups.append([])
         groups[-1].append(row)
     return [_prepare_group(backbone, lessons, group, layers) for group in groups]

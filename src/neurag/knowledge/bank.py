@@ -138,17 +138,7 @@ class Bank:
 
     def documents(self) -> list[DocumentSummary]:
         """List the documents, sorted by title, then id."""
-        names = (
-            "document_id",
-            "chunk_index",
-            "title",
-            "source",
-            "timestamp",
-            "labels",
-            "pairs",
-            "coverage",
-            "key_count",
-        )
+        names = "document_id chunk_index title source timestamp labels pairs coverage key_count".split()
         return columns.summaries(self._scan(*names, "created").to_pylist(), *self._sizes())
 
     def get(self, document_id: str) -> list[NeuronRow]:

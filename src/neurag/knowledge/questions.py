@@ -4,8 +4,8 @@ For each candidate answer it is asked for a question in every wording; then it r
 answers differently, it was asked badly, and the question goes (round-trip check, Alberti et al. 2019). The passage is
 read once for both. Not here: which answers to ask for (candidates.py), what is kept and cached (augmentation.py).
 
-    >>> written = write_questions(backbone, [("Oskerby", text)], [["Ilse Maranth"]], ("question",))   # doctest: +SKIP
-    >>> written[0]                                                                                  # doctest: +SKIP
+    >>> asked = Asked("Ilse Maranth", "It is run by Ilse Maranth.", "question")
+    >>> write_questions(backbone, [("Oskerby", text)], [[asked]])[0]                  # doctest: +SKIP
     [Written(answer='Ilse Maranth', question='Who runs the mill?', told='Ilse Maranth')]
 """
 
@@ -24,6 +24,15 @@ TOGETHER = 4
 
 
 @dataclass(frozen=True)
+class Asked:
+    """An answer to write a question for, the sentence it stands in, and the wording (`prompts.WORDINGS`)."""
+
+    answer: str
+    sentence: str
+    wording: str
+
+
+@dataclass(frozen=True)
 class Written:
     """A question, the answer it was written for, and what the backbone answers to it."""
 
@@ -35,30 +44,28 @@ class Written:
 def write_questions(
     backbone: Backbone,
     passages: Sequence[tuple[str, str]],
-    answers: Sequence[Sequence[str]],
-    wordings: Sequence[str],
+    asked: Sequence[Sequence[Asked]],
 ) -> list[list[Written]]:
-    """Questions about each (title, text), for each of its answers in each wording; empty and repeated ones left out."""
+    """Questions about each (title, text), one for each of its answers; empty and repeated ones are left out."""
     made: list[list[Written]] = []
     for first in range(0, len(passages), TOGETHER):
         here = slice(first, first + TOGETHER)
-        made += _together(backbone, passages[here], answers[here], wordings)
+        made += _together(backbone, passages[here], asked[here])
     return made
 
 
 def _together(
     backbone: Backbone,
     passages: Sequence[tuple[str, str]],
-    answers: Sequence[Sequence[str]],
-    wordings: Sequence[str],
+    asked: Sequence[Sequence[Asked]],
 ) -> list[list[Written]]:
-    asked = [[(a, writing_request(a, w)) for w in wordings for a in told] for told in answers]
     if not any(asked):
         return [[] for _ in passages]
     stream = Stream(backbone, [_split(backbone, "?", passage)[0] for passage in passages])
-    texts = _continued(stream, passages, [[request for _, request in row] for row in asked], QUESTION_TOKENS)
+    requests = [[writing_request(one.answer, one.sentence, one.wording) for one in row] for row in asked]
+    texts = _continued(stream, passages, requests, QUESTION_TOKENS)
     unique = [
-        list({text.strip(): answer for (answer, _), text in zip(row, written, strict=True) if text.strip()}.items())
+        list({text.strip(): one.answer for one, text in zip(row, written, strict=True) if text.strip()}.items())
         for row, written in zip(asked, texts, strict=True)
     ]
     stream.forget()

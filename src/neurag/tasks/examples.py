@@ -19,7 +19,9 @@ from typing import Any
 
 from ..backbone import Backbone
 from ..config import NeuragError, UsageError
+from ..knowledge.phrases import sentences_of
 from ..prompts import NOT_STATED, question_prompt, writing_request
+from ..words import words
 
 LONGEST = 1600
 """Tokens of a packed example; what is longer is left out."""
@@ -71,7 +73,15 @@ def pack(backbone: Backbone, rows: Iterable[TaskRow]) -> list[Packed]:
 def _segments(backbone: Backbone, row: TaskRow) -> Iterator[tuple[tuple[int, ...], Segment]]:
     yield _segment(backbone, row.passages, row.question, row.answer or NOT_STATED, READING)
     if row.style and row.answer and len(row.passages) == 1:
-        yield _segment(backbone, row.passages, writing_request(row.answer, row.style), row.question, WRITING)
+        request = writing_request(row.answer, _sentence(row), row.style)
+        yield _segment(backbone, row.passages, request, row.question, WRITING)
+
+
+def _sentence(row: TaskRow) -> str:
+    """Of the sentences that hold the answer, the one most like the question."""
+    asked = set(words(row.question))
+    held = [s for s in sentences_of(row.passages[0][1]) if row.answer and row.answer in s]
+    return max(held, key=lambda s: len(asked & set(words(s))), default="")
 
 
 def _segment(
