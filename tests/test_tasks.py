@@ -9,7 +9,7 @@ import torch
 
 from conftest import make_tiny
 from neurag.app.cli import main
-from neurag.config import BASE_MODEL, TaskOptions, UsageError
+from neurag.config import BASE_MODEL, NeuragError, TaskOptions, UsageError
 from neurag.loading import load_backbone
 from neurag.lora import ALL, Lora, applied, fold, start
 from neurag.prompts import NOT_STATED, question_prompt
@@ -64,7 +64,7 @@ def test_an_adapter_learns_and_a_stopped_run_ends_the_same(tiny, tmp_path):
     train_task(tiny, packed, OPTIONS, tmp_path / "again")
     made, again = (Lora.load(tmp_path / name / "task.safetensors") for name in ("whole", "again"))
     for name in made.up:
-        torch.testing.assert_close(made.up[name], again.up[name])
+        assert torch.equal(made.up[name], again.up[name])
     assert not (tmp_path / "again" / CHECKPOINT).exists()
 
 
@@ -80,6 +80,25 @@ def test_a_checkpoint_of_other_rows_is_not_taken_up(tiny, tmp_path):
     steps = []
     train_task(tiny, packed[:1], OPTIONS, tmp_path, lambda told: steps.append(told.step))
     assert steps[0] == 1
+
+
+def test_a_small_file_says_nearly_the_same(tiny, tmp_path):
+    drawn = torch.Generator().manual_seed(1)
+    fresh = start(tiny, 3, 0, ALL)
+    up = {name: torch.randn(x.shape, generator=drawn) for name, x in fresh.up.items()}
+    lora = Lora({name: x.detach() for name, x in fresh.down.items()}, up)
+    for small, within in ((False, 0.0), (True, 0.005)):
+        lora.save(tmp_path / "a", small)
+        back = Lora.load(tmp_path / "a")
+        for one, other in ((lora.down, back.down), (lora.up, back.up)):
+            for name, told in one.items():
+                assert (other[name] - told).abs().max() <= within * told.abs().max()
+    size = (tmp_path / "a").stat().st_size
+    lora.save(tmp_path / "a")
+    assert size < 0.5 * (tmp_path / "a").stat().st_size
+    (tmp_path / "a").write_bytes(b"broken")
+    with pytest.raises(NeuragError, match="train it again"):
+        Lora.load(tmp_path / "a")
 
 
 def test_folding_is_applying(tiny, tmp_path):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .config import UsageError
+from .config import NeuragError, UsageError
 from .files import swapped
 from .hooks import add_to_output
 
@@ -44,22 +44,30 @@ class Lora:
         """Size at two bytes a number."""
         return 2 * sum(x.numel() for part in (self.down, self.up) for x in part.values())
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file aside and swap it in."""
+    def save(self, path: Path, small: bool = False) -> None:
+        """Write a safetensors file aside and swap it in; `small`: as int8 with a scale for each direction."""
         from safetensors.torch import save_file
 
-        told = {f"down.{n}": x for n, x in self.down.items()} | {f"up.{n}": x for n, x in self.up.items()}
+        told = {f"down.{n}": x for n, x in self.down.items()} | {f"up.{n}": x.T for n, x in self.up.items()}
+        if small:
+            scales = {f"scale.{n}": x.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127 for n, x in told.items()}
+            told = {n: torch.round(x / scales[f"scale.{n}"]).to(torch.int8) for n, x in told.items()} | scales
         with swapped(path) as aside:
             save_file({name: x.contiguous() for name, x in told.items()}, aside)
 
     @classmethod
     def load(cls, path: Path) -> Lora:
-        """Read what `save` wrote."""
+        """Read what `save` wrote. Raises NeuragError for a file that is damaged or something else."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        told = load_file(path)
-        parts = [{n.partition(".")[2]: x for n, x in told.items() if n.startswith(side)} for side in ("down.", "up.")]
-        return cls(*parts)
+        try:
+            told = load_file(path)
+            rows = {n: x * told.get(f"scale.{n}", 1) for n, x in told.items() if not n.startswith("scale.")}
+        except (OSError, SafetensorError) as error:
+            raise NeuragError(f"the adapter {path} cannot be read ({error}): restore it, or train it again") from None
+        down = {n.removeprefix("down."): x for n, x in rows.items() if n.startswith("down.")}
+        return cls(down, {n.removeprefix("up."): x.T for n, x in rows.items() if n.startswith("up.")})
 
 
 def targets(backbone: Backbone, matrices: Iterable[str] = FFN) -> dict[str, nn.Linear]:

@@ -81,7 +81,7 @@ class PragSystem:
 
     def _adapter(self, passage: Passage) -> Lora:
         backbone, chunk = self._world.model.backbone, self._chunks[passage.id]
-        told = f"2 {backbone.fingerprint} {chunk.content_hash} {self._recipe} {RANK} {ALPHA}"
+        told = f"3 {backbone.fingerprint} {chunk.content_hash} {self._recipe} {RANK} {ALPHA}"
         path = cache_folder() / "eval" / "prag" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
         if path.exists():
             return Lora.load(path)

@@ -77,7 +77,7 @@ def train_task(
     lora, last = train_adapter(backbone, examples, options, folder / CHECKPOINT, progress)
     tokens = options.epochs * sum(map(len, examples))
     report = TaskReport(len(examples), last.steps, tokens, round(last.loss, 4), round(time.perf_counter() - begun, 1))
-    lora.save(folder / TASK_FILE)
+    lora.save(folder / TASK_FILE, small=True)
     told = {"model": backbone.name, "backbone": backbone.fingerprint} | asdict(options) | asdict(report)
     write_whole(folder / "task.json", json.dumps(told, indent=2) + "\n")
     (folder / CHECKPOINT).unlink(missing_ok=True)
