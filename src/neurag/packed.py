@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +22,14 @@ from torch import Tensor
 from .backbone import Backbone
 
 PADDING = -1
+
+
+class Piece(NamedTuple):
+    """Neighbouring tokens of one segment (0: the prefix) and the place of the first."""
+
+    segment: int
+    first: int
+    ids: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -31,8 +41,8 @@ class Columns:
     places: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[tuple[int, int, Sequence[int]]]], device: torch.device) -> Columns:
-        """From (segment, first place, token ids) pieces, in order, for each row."""
+    def of(cls, rows: Sequence[Sequence[Piece]], device: torch.device) -> Columns:
+        """From the pieces of each row, in order."""
         longest = max((sum(len(ids) for _, _, ids in row) for row in rows), default=0)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         owner, places = torch.full_like(ids, PADDING), torch.zeros_like(ids)
@@ -79,7 +89,7 @@ class Stream:
         self._cache = DynamicCache()
         empty = torch.zeros(len(prefixes), 0, dtype=torch.long, device=backbone.device)
         self._held = Columns(empty, empty, empty)
-        self.read(Columns.of([[(0, 0, prefix)] for prefix in prefixes], backbone.device))
+        self.read(Columns.of([[Piece(0, 0, prefix)] for prefix in prefixes], backbone.device))
         self._prefix = self._held
 
     @torch.no_grad()
@@ -103,33 +113,47 @@ class Stream:
         self._held = self._prefix
 
 
+def _common(parts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all begin with, each having one more at least."""
+    if len(parts) < 2:
+        return 0
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*(ids[:-1] for ids in parts), strict=False))
+    return sum(1 for _ in alike)
+
+
 @torch.no_grad()
 def continue_all(stream: Stream, segments: Sequence[Sequence[Sequence[int]]], limit: int) -> list[list[list[int]]]:
-    """Greedy continuations, up to `limit` tokens each without the end token, of S segments behind each prefix."""
+    """Greedy continuations, up to `limit` tokens each without the end token, of S segments behind each prefix.
+
+    What the segments of a row begin with in common is read once.
+    """
     backbone, device = stream.backbone, stream.backbone.device
     head = backbone.part(backbone.family.head)
     out: list[list[list[int]]] = [[[] for _ in row] for row in segments]
-    pieces = [
-        [(number, stream.lengths[row], ids) for number, ids in enumerate(parts, 1)]
-        for row, parts in enumerate(segments)
-    ]
+    pieces = _begin(stream, segments)
     for _ in range(limit):
         if not any(pieces):
             break
         states = stream.read(Columns.of(pieces, device))
-        last = [
-            (row, sum(len(ids) for _, _, ids in parts[: i + 1]) - 1)
-            for row, parts in enumerate(pieces)
-            for i in range(len(parts))
-        ]
-        rows, columns = zip(*last, strict=True)
-        tokens = iter(head(states[list(rows), list(columns)]).argmax(-1).tolist())
-        going: list[list[tuple[int, int, Sequence[int]]]] = [[] for _ in segments]
+        ends = [(row, end) for row, parts in enumerate(pieces) for end in accumulate(len(p.ids) for p in parts)]
+        rows, columns = [row for row, _ in ends], [end - 1 for _, end in ends]
+        tokens = iter(head(states[rows, columns]).argmax(-1).tolist())
+        going: list[list[Piece]] = [[] for _ in segments]
         for row, parts in enumerate(pieces):
-            for number, first, ids in parts:
+            for segment, first, ids in parts:
                 token = next(tokens)
                 if token not in backbone.stop_ids:
-                    out[row][number - 1].append(token)
-                    going[row].append((number, first + len(ids), [token]))
+                    out[row][segment - 1].append(token)
+                    going[row].append(Piece(segment, first + len(ids), [token]))
         pieces = going
     return out
+
+
+def _begin(stream: Stream, segments: Sequence[Sequence[Sequence[int]]]) -> list[list[Piece]]:
+    """The segments behind what those of a row begin with in common, which is read here."""
+    shared = [_common(row) for row in segments]
+    rows = list(zip(stream.lengths, segments, shared, strict=True))
+    if any(shared):
+        told = [[Piece(0, at, row[0][:count])] if count else [] for at, row, count in rows]
+        stream.read(Columns.of(told, stream.backbone.device))
+    return [[Piece(n, at + count, ids[count:]) for n, ids in enumerate(row, 1)] for at, row, count in rows]

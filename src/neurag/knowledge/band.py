@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..backbone import Backbone
 from ..hooks import on_each
-from ..packed import Columns, segment_mask
+from ..packed import Columns, Piece, segment_mask
 
 Delta = Callable[[int, Tensor, Tensor], Tensor | None]
 """(place in the band, input of the down projection, its output) -> the new output."""
@@ -152,16 +152,16 @@ def _prepare_group(
 
 def _columns(lessons: Sequence[Lesson], rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Columns, Columns]:
     """The prompts but their last tokens, and from there on; a lesson is a segment behind what its row shares."""
-    asked: list[list[tuple[int, int, Sequence[int]]]] = []
-    told: list[list[tuple[int, int, Sequence[int]]]] = []
+    asked: list[list[Piece]] = []
+    told: list[list[Piece]] = []
     for row in rows:
         shared = lessons[row[0]].shared
-        asked.append([(0, 0, lessons[row[0]].prompt[:shared])])
+        asked.append([Piece(0, 0, lessons[row[0]].prompt[:shared])])
         told.append([])
         for segment, number in enumerate(row, 1):
             prompt, answer = lessons[number].prompt, lessons[number].answer
-            asked[-1].append((segment, shared, prompt[shared:-1]))
-            told[-1].append((segment, len(prompt) - 1, (prompt[-1], *answer[:-1])))
+            asked[-1].append(Piece(segment, shared, prompt[shared:-1]))
+            told[-1].append(Piece(segment, len(prompt) - 1, (prompt[-1], *answer[:-1])))
     return Columns.of(asked, device), Columns.of(told, device)
 
 

@@ -62,16 +62,16 @@ def _together(
     if not any(asked):
         return [[] for _ in passages]
     stream = Stream(backbone, [_split(backbone, "?", passage)[0] for passage in passages])
-    requests = [[writing_request(one.answer, one.sentence, one.wording) for one in row] for row in asked]
-    texts = _continued(stream, passages, requests, QUESTION_TOKENS)
-    unique = [
-        list({text.strip(): one.answer for one, text in zip(row, written, strict=True) if text.strip()}.items())
-        for row, written in zip(asked, texts, strict=True)
-    ]
-    stream.forget()
-    told = _continued(stream, passages, [[question for question, _ in row] for row in unique], ANSWER_TOKENS)
+    unique: list[dict[str, str]] = [{} for _ in passages]
+    for wording in dict.fromkeys(one.wording for row in asked for one in row):  # alike requests share their beginning
+        here = [[one for one in row if one.wording == wording] for row in asked]
+        requests = [[writing_request(one.answer, one.sentence, wording) for one in row] for row in here]
+        for row, ones, texts in zip(unique, here, _continued(stream, passages, requests, QUESTION_TOKENS), strict=True):
+            row |= {text.strip(): one.answer for one, text in zip(ones, texts, strict=True) if text.strip()}
+        stream.forget()
+    told = _continued(stream, passages, [list(row) for row in unique], ANSWER_TOKENS)
     return [
-        [Written(answer, question, said.strip()) for (question, answer), said in zip(row, replies, strict=True)]
+        [Written(answer, question, said.strip()) for (question, answer), said in zip(row.items(), replies, strict=True)]
         for row, replies in zip(unique, told, strict=True)
     ]
 

@@ -25,7 +25,7 @@ from ..config import TaskOptions, UsageError
 from ..files import swapped, write_whole
 from ..loading import TASK_FILE
 from ..lora import ALL, Lora, applied, start
-from ..packed import Columns, segment_mask
+from ..packed import Columns, Piece, segment_mask
 from .examples import Packed
 
 CHECKPOINT = "training.pt"
@@ -142,9 +142,9 @@ def batch_loss(backbone: Backbone, batch: Sequence[Packed]) -> Tensor:
     return (losses * weights[learned]).sum() / weights[learned].sum()
 
 
-def _pieces(example: Packed) -> list[tuple[int, int, tuple[int, ...]]]:
+def _pieces(example: Packed) -> list[Piece]:
     at = len(example.prefix)
-    return [(0, 0, example.prefix), *((n, at, segment.ids) for n, segment in enumerate(example.segments, 1))]
+    return [Piece(0, 0, example.prefix), *(Piece(n, at, s.ids) for n, s in enumerate(example.segments, 1))]
 
 
 def _targets(batch: Sequence[Packed], longest: int) -> tuple[Tensor, Tensor]:
