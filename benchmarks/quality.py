@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Report, arguments, code_version, data_folder, find_rows, read_rows, show
+from common import Report, arguments, code_version, data_folder, find_rows, held_out, read_rows, show
 from neurag.app.progress import EvalProgress
 from neurag.backbone import Backbone, cache_folder
 from neurag.config import EvalOptions
@@ -32,6 +32,7 @@ from neurag.evaluation.watch import Watch
 from neurag.files import write_whole
 from neurag.knowledge.calibration import load_calibration
 from neurag.loading import load_backbone
+from task_rows import FILES
 
 SETS = ("nq_open_oracle", "popqa", "squad_same_article", "hotpotqa", "2wikimultihopqa", "ragbench_nq_tqa_webq")
 SYSTEMS = ("closed", "rag-bm25", "rag-oracle", "neurag", "neurag-oracle", "neurag-wrong", "hybrid")
@@ -58,9 +59,11 @@ def gold_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [doc for doc in row["docs"] if doc["relevant"] is True]
 
 
-def answerable(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
-    """The first `count` rows with an accepted answer in one of their gold documents, as match would find it."""
-    return [row for row in rows if any(match(doc["text"], row["answers"]) for doc in gold_of(row))][:count]
+def answerable(rows: Sequence[Mapping[str, Any]], count: int, unseen: bool = False) -> list[Mapping[str, Any]]:
+    """The first `count` rows with an accepted answer in one of their gold documents, as match would find it; `unseen`:
+    only those whose gold documents were kept out of all training."""
+    told = [row for row in rows if any(match(doc["text"], row["answers"]) for doc in gold_of(row))]
+    return [row for row in told if not unseen or all(held_out(doc["title"]) for doc in gold_of(row))][:count]
 
 
 @contextmanager
@@ -116,13 +119,13 @@ def main() -> None:
         raise SystemExit(f"none of {', '.join(size.sets)} is in {data} (docs/data.md says how to get them)")
     if missing := [stem for stem in size.sets if stem not in there]:
         report.note(f"left out, since there is no such file: {', '.join(missing)}")
-    report.note("questions whose gold documents hold no accepted answer are left out")
+    report.note("questions whose gold documents hold no accepted answer are left out, and those the task adapter saw")
     backbone = load_backbone()
     report.meta |= {"model": backbone.name, "dtype": str(backbone.dtype), "systems": list(size.systems)}
     report.meta |= {"sets": {}, "intervals": {}, "verdicts": {}}
     with own_cache(backbone, f"quality-{'quick' if asked.quick else 'full'}-{code_version()}") as folder:
         for stem in there:
-            rows = answerable(read_rows(data, stem), size.questions)
+            rows = answerable(read_rows(data, stem), size.questions, unseen=stem in FILES)
             result = measure(report, backbone, folder, stem, rows, size)
             told = [(name, figures.n, figures.match, figures.errors) for name, figures in result.systems.items()]
             show(f"{stem}, {result.meta['documents']} documents", ("system", "asked", "match", "failed"), told)

@@ -53,7 +53,7 @@ class Answer:
     answer: str
     mode: str
     abstained: bool = False
-    """True when no neuron beat the null score (mode neurag)."""
+    """True when no neuron beat the null score (mode neurag), or the answer is "not stated"."""
     neurons: tuple[FiredNeuron, ...] = ()
     conflict: tuple[str, ...] | None = None
     timing: Timing = Timing()

@@ -27,7 +27,8 @@ from .knowledge.calibration import bank_calibration
 from .knowledge.retrieval import Passages
 from .knowledge.spaces import open_space
 from .loading import load_backbone
-from .prompts import Prompt, question_prompt
+from .prompts import NOT_STATED, Prompt, question_prompt
+from .words import normalise
 
 
 class Model:
@@ -156,9 +157,11 @@ class Model:
             prompt_tokens=len(reply.prompt.ids),
         )
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
-        abstained = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
+        said = reply.shown.strip()
+        silent = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
+        abstained = silent or normalise(said) == NOT_STATED
         ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
-        return Answer(reply.shown.strip(), options.mode, abstained, neurons, None, timing, ranked)
+        return Answer(said, options.mode, abstained, neurons, None, timing, ranked)
 
 
 @dataclass
