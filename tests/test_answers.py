@@ -65,7 +65,7 @@ def test_rerouting_side_by_side(model, monkeypatch):
         moved.append(firing.routed is not before)
 
     monkeypatch.setattr(HyperLayer, "_move_on", watched)
-    options = AnswerOptions(route=RouteOptions(reroute=True, hysteresis=-1.0, null=-1.0), max_new_tokens=10)
+    options = AnswerOptions(route=RouteOptions(reroute=True, hysteresis=-1.0, null=-1.0, decay=0.3), max_new_tokens=10)
     alone = [told(model.answer(q, options)) for q in QUESTIONS]
     assert any(moved)
     assert [told(a) for a in model.answers(QUESTIONS, options)] == alone
@@ -147,3 +147,11 @@ def test_an_answer_names_the_order_of_documents_where_asked(model, reroute):
         assert told(answer) == told(model.answer(question, plain))
     assert "ranked" not in answer.to_json()
     assert model.answer(QUESTIONS[0], plain).ranked == ()
+
+
+@pytest.mark.parametrize(("said", "abstained"), [("Not stated.", True), (" not stated", True), ("It is stated", False)])
+def test_saying_that_it_is_not_stated_is_abstaining(tiny, said, abstained):
+    plain = Model(tiny)
+    reply = plain._reply("Who runs the mill?", AnswerOptions(mode="closed"))
+    reply.shown = said
+    assert plain._answer(reply).abstained is abstained
