@@ -20,7 +20,7 @@ from typing import Any
 from common import Report, arguments, code_version, data_folder, held_out, read_rows, show
 from neurag.app.progress import EvalProgress
 from neurag.backbone import Backbone
-from neurag.config import BASE_MODEL, AugmentOptions, EvalOptions
+from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions, EvalOptions
 from neurag.evaluation.metrics import match
 from neurag.evaluation.report import verdicts
 from neurag.evaluation.results import Result
@@ -29,6 +29,7 @@ from neurag.evaluation.watch import Watch
 from neurag.files import write_whole
 from neurag.knowledge.augmentation import augment
 from neurag.knowledge.documents import Document, chunk_document
+from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
 from quality import own_cache
 
@@ -80,6 +81,20 @@ def coverage(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any
     report.add(**{f"coverage_{stem}": sum(shares) / len(shares), f"asked_covered_{stem}": sum(asked) / len(asked)})
 
 
+def int8_loss(report: Report, backbone: Backbone, data: Path, rows: Sequence[Mapping[str, Any]], stem: str) -> None:
+    """Match of the same neurons stored in float16, less that of int8."""
+    bank = data.with_suffix(".float16.bank")
+    documents = {doc["id"]: Document(doc["text"], doc["id"], doc["title"]) for row in rows for doc in row["docs"]}
+    with EvalProgress() as progress:
+        encode(
+            documents.values(), bank, options=EncodeOptions(precision="float16"), progress=progress, backbone=backbone
+        )
+        options = EvalOptions(systems=("neurag-oracle",), timed=0, seed=report.meta["seed"])
+        result = evaluate(data, options, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))
+    whole = result.systems["neurag-oracle"].match or 0.0
+    report.add(**{f"int8_loss_{stem}": whole - report.figures[f"own_{stem}"]})
+
+
 def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Mapping[str, Any]], data: Path) -> None:
     """All figures of one set."""
     stem = data.stem
@@ -89,6 +104,7 @@ def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Ma
     documents, seconds = result.meta["documents"], result.meta["encode_seconds"]
     words = sum(len(doc["text"].split()) for doc in {row["docs"][0]["id"]: row["docs"][0] for row in rows}.values())
     coverage(report, reader, rows, stem)
+    int8_loss(report, reader, data, rows, stem)
     report.meta["sets"][stem] = {"questions": len(rows), "documents": documents, "words": words, "seconds": seconds}
     report.meta["verdicts"][stem] = verdicts(result)
     report.add(**{

@@ -157,17 +157,56 @@ def answer_table(figures: Figures, meta: Meta) -> list[str]:
     return markdown(("system", "first token, s", "of it routing, s", "whole question, s", "prompt tokens"), rows)
 
 
+def cell(name: str, figures: Figures, meta: Meta) -> str:
+    """A rate in per cent with its interval."""
+    if name not in figures:
+        return ""
+    low, high = meta["intervals"][name]
+    return f"{100 * figures[name]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+KNOWLEDGE = {
+    "closed_plain": "plain backbone, closed book",
+    "prompt_plain": "plain backbone, passage in the prompt",
+    "closed": "with task adapter, closed book",
+    "prompt_reader": "with task adapter, passage in the prompt",
+    "own": "own neuron, nothing in the prompt",
+    "wrong": "another document's neuron",
+    "random": "random weights of the same norm",
+    "hybrid": "own neuron and passage",
+}
+COSTS = {
+    "coverage": "possible answers with a sound question",
+    "asked_covered": "questions whose answer is among those learned",
+    "pipeline_documents_per_second": "documents of 100 words a second, whole pipeline",
+    "bytes_per_document": "bytes a document, neuron and keys",
+    "int8_loss": "match lost by int8 storage",
+}
+
+
+def knowledge_table(figures: Figures, meta: Meta) -> list[str]:
+    """Match of every way of asking on every set in per cent, with its interval; then what it takes."""
+    sets = meta.get("sets", {})
+    rows = [(words, *(cell(f"{name}_{stem}", figures, meta) for stem in sets)) for name, words in KNOWLEDGE.items()]
+    costs = [
+        (words, *(written(figures[f"{name}_{stem}"]) for stem in sets))
+        for name, words in COSTS.items()
+        if all(f"{name}_{stem}" in figures for stem in sets)
+    ]
+    sizes = (f"{stem} {s['questions']} questions about {s['documents']} passages" for stem, s in sets.items())
+    return [
+        f"Match in per cent, [95 % interval]. {'; '.join(sizes)}.", "",
+        *markdown(("asked with", *sets), rows), "", *markdown(("", *sets), costs),
+    ]  # fmt: skip
+
+
 def quality_table(figures: Figures, meta: Meta) -> list[str]:
     """Match of every system on every set in per cent, with its interval; then the verdicts."""
-    sets, intervals = meta.get("sets", {}), meta.get("intervals", {})
-
-    def cell(name: str) -> str:
-        if name not in figures:
-            return ""
-        low, high = intervals[name]
-        return f"{100 * figures[name]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
-
-    rows = [(system, *(cell(f"match_{system}_{stem}") for stem in sets)) for system in meta.get("systems", ())]
+    sets = meta.get("sets", {})
+    rows = [
+        (system, *(cell(f"match_{system}_{stem}", figures, meta) for stem in sets))
+        for system in meta.get("systems", ())
+    ]
     sizes = (
         f"{stem} {s['questions']} questions, {s['documents']} documents ({s['encode_seconds']:.0f} s to encode)"
         for stem, s in sets.items()
@@ -234,6 +273,7 @@ SHEETS: Mapping[str, Sheet] = {
         },
         size=lambda meta: f"{meta['rows']} rows, {len(meta['systems'])} systems",
     ),
+    "knowledge": Sheet({}, detail=knowledge_table),
     "quality": Sheet({}, detail=quality_table),
 }
 """All benchmarks, in the order in which they run; NAME.py is the script of NAME."""

@@ -184,6 +184,20 @@ def test_a_row_that_does_not_fit_adds_nothing(bank, wrong):
     assert (len(bank), bank.version) == (0, before)
 
 
+def test_a_bank_may_hold_float16(tmp_path, bank):
+    wide = Bank.create(tmp_path / "wide", replace(MANIFEST, precision="float16"))
+    row = make_row(neuron=np.linspace(-1, 1, 48).astype(np.float16))
+    wide.add([row])
+    assert_same(wide.get("louvre")[0], row)
+    assert wide.neurons([row.id])[row.id][0].dtype == np.float16
+    assert wide.verify() == []
+    bank.add([make_row()])
+    sizes = [one.info()["neuron_bytes_per_row"] for one in (wide, bank)]
+    assert sizes[0] - sizes[1] == 48
+    with pytest.raises(BankError, match="float16"):
+        wide.add([make_row("met")])
+
+
 def test_documents_sum_up_their_chunks(bank):
     assert isinstance(BankError("x"), NeuragError)
     bank.add([make_row("b", 1, count=2), make_row("b", 0, title="First"), make_row("a", title="First")])

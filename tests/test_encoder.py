@@ -112,6 +112,13 @@ def test_int8_storage_stays_within_half_a_step(tiny, space):
     assert ((back - neurons[1]).abs() <= step * 0.51).all()
 
 
+def test_float16_storage_keeps_ten_bits(tiny, space):
+    neurons = torch.randn(2, len(space.layers), 6, tiny.width)
+    values, scale = quantise(neurons, "float16")
+    back = dequantise(values[1].reshape(neurons.shape[1:]), scale[1].reshape(neurons.shape[1:3]))
+    torch.testing.assert_close(back, neurons[1], rtol=1e-3, atol=1e-4)
+
+
 def test_input_space_has_the_asked_scale_and_depends_on_its_seed(tiny_calibration, space):
     again = InputSpace.draw(tiny_calibration, space.layers, 6, 1.0, 0)
     other = InputSpace.draw(tiny_calibration, space.layers, 6, 1.0, 1)

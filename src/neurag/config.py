@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 Mode = Literal["neurag", "closed", "rag", "hybrid"]
+Precision = Literal["int8", "float16"]
 Position = Literal["first", "middle", "last"]
 
 BASE_MODEL = "smollm2-135m-instruct"
@@ -83,6 +84,8 @@ class EncodeOptions:
     """Documents trained in one step."""
     chunk_tokens: int = 160
     """Longest chunk, in backbone tokens."""
+    precision: Precision = "int8"
+    """How a bank stores neurons: int8 with a scale for each row of B, or twice the size in float16."""
     seed: int = 0
 
     def recipe(self, augment: AugmentOptions) -> str:

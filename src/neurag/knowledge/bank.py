@@ -189,7 +189,7 @@ class Bank:
             yield columns.index_batch(batch, self.manifest.key_width)
 
     def neurons(self, ids: Sequence[str]) -> dict[str, tuple[Array, Array]]:
-        """Map each row id to its neuron, int8 [L, R, D], and its scale, float32 [L, R]: copies of their own.
+        """Map each row id to its neuron, int8 or float16 [L, R, D], and its scale, float32 [L, R]: copies of their own.
 
         Raises:
             BankError: an id is unknown.
@@ -273,7 +273,8 @@ class Bank:
 
     def _sizes(self) -> tuple[int, int]:
         scales = len(self.manifest.layers) * self.manifest.rank
-        return scales * (self.manifest.width + 4), 2 * (self.manifest.key_width + 1)
+        number = 1 if self.manifest.precision == "int8" else 2
+        return scales * (number * self.manifest.width + 4), 2 * (self.manifest.key_width + 1)
 
     def _scan(self, *names: str) -> pa.Table:
         with self._reading():

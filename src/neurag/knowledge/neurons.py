@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import Precision
 from .asking import floored
 from .calibration import Calibration
 
@@ -74,14 +75,16 @@ class InputSpace:
         return torch.nn.functional.linear(units, down, shift)
 
 
-def quantise(neurons: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """[N, L, R, D] -> int8 [N, L*R*D] and float32 scale [N, L*R]: one scale a row of B."""
+def quantise(neurons: Tensor, precision: Precision = "int8") -> tuple[np.ndarray, np.ndarray]:
+    """[N, L, R, D] -> int8 or float16 [N, L*R*D] and float32 scale [N, L*R]: one scale a row of B."""
     peak = neurons.abs().amax(-1).clamp(min=1e-8)  # [N, L, R]
-    whole = torch.round(neurons / peak[..., None] * 127).to(torch.int8)
+    scale = peak / 127 if precision == "int8" else torch.ones_like(peak)
+    told = neurons / scale[..., None]
+    whole = torch.round(told).to(torch.int8) if precision == "int8" else told.half()
     count = len(neurons)
-    return whole.reshape(count, -1).cpu().numpy(), (peak / 127).reshape(count, -1).float().cpu().numpy()
+    return whole.reshape(count, -1).cpu().numpy(), scale.reshape(count, -1).float().cpu().numpy()
 
 
 def dequantise(values: np.ndarray, scale: np.ndarray) -> Tensor:
-    """int8 [L, R, D] and float32 [L, R] -> float32 [L, R, D]."""
+    """int8 or float16 [L, R, D] and float32 [L, R] -> float32 [L, R, D]."""
     return torch.from_numpy(values.astype(np.float32) * scale[..., None])

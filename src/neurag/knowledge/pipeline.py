@@ -127,7 +127,7 @@ def encode(
         with clock("training"):
             trained = _train(backbone, space, group, texts, options)
         with clock("keys and storing"):
-            store.add(_rows(backbone, calibration, group, texts, trained, recipe))
+            store.add(_rows(backbone, calibration, group, texts, trained, options, recipe))
         done, covered = done + len(group), covered + sum(text.coverage for text in texts)
         _tell(progress, "training", done, total, start)
     for document, count in _shortened(chunks, known).items():
@@ -168,7 +168,7 @@ def plan(
     missing = [c for g in _groups(chunks, options.batch) for c in _missing(g, known, recipe)]
     tokens = [backbone.count_tokens(c.text) for c in chunks]
     layers = len(band_layers(backbone.depth, options.band))
-    neuron = layers * options.rank * (backbone.width + 4)
+    neuron = layers * options.rank * (backbone.width * (1 if options.precision == "int8" else 2) + 4)
     size = sum(neuron + int(backbone.count_tokens(c.text) * KEYS_PER_TOKEN) * (2 * KEY_WIDTH + 2) for c in missing)
     seconds = len(missing) * SECONDS_PER_CHUNK * _forward_seconds(backbone)
     return Plan(read, len(chunks), sum(tokens), len(missing), size, seconds)
@@ -243,9 +243,10 @@ def _rows(
     group: list[Chunk],
     texts: list[Augmentation],
     trained: Tensor,
+    options: EncodeOptions,
     recipe: str,
 ) -> list[NeuronRow]:
-    values, scales = quantise(trained)
+    values, scales = quantise(trained, options.precision)
     rows = []
     for chunk, text, value, scale in zip(group, texts, values, scales, strict=True):
         document = chunk.document

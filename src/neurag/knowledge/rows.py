@@ -49,7 +49,7 @@ class NeuronRow:
     recipe: str
     keys: Array  # float16 [n, key_width], L2-normalised
     positions: Array  # uint16 [n], token position of each key (keys.py)
-    neuron: Array  # int8 [L * R * D]
+    neuron: Array  # int8 or float16, as the manifest says, [L * R * D]
     scale: Array  # float32 [L * R], one for each row of B
     pairs: int = 0  # training texts it was made from
     coverage: float = 0.0  # share of the passage's candidate answers that a sound question asks for
@@ -100,7 +100,7 @@ def schema(manifest: Manifest) -> pa.Schema:
         # Bytes, not lists of numbers: routing takes a whole column as one array, without a loop over keys.
         + [("keys", pa.large_binary()), ("positions", pa.large_binary())]
         + [
-            ("neuron", pa.list_(pa.int8(), scales * manifest.width)),
+            ("neuron", pa.list_(pa.int8() if manifest.precision == "int8" else pa.float16(), scales * manifest.width)),
             ("scale", pa.list_(pa.float32(), scales)),
         ]
     )
@@ -112,7 +112,7 @@ def check(row: NeuronRow, manifest: Manifest) -> None:
     wanted: dict[str, tuple[Array, str, tuple[int, ...]]] = {
         "keys": (row.keys, "float16", (row.keys.shape[0] if row.keys.ndim else 0, manifest.key_width)),
         "positions": (row.positions, "uint16", (row.keys.shape[0] if row.keys.ndim else 0,)),
-        "neuron": (row.neuron, "int8", (scales * manifest.width,)),
+        "neuron": (row.neuron, manifest.precision, (scales * manifest.width,)),
         "scale": (row.scale, "float32", (scales,)),
     }
     if not row.id:

@@ -47,4 +47,5 @@ def manifest_of(backbone: Backbone, calibration: Calibration, space: InputSpace,
         input_version=space.version,
         input_scale=options.input_scale,
         seed=options.seed,
+        precision=options.precision,
     )
