@@ -14,7 +14,7 @@ import argparse
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,9 @@ MANY, NOTHING, WRONG = 0.12, 0.2, 0.15
 questions, those also asked of one wrong passage."""
 
 
-def task_rows(folder: Path, seed: int = 0) -> Iterator[dict[str, Any]]:
+def rows_of(files: Mapping[str, Sequence[Mapping[str, Any]]], seed: int) -> Iterator[dict[str, Any]]:
     """Rows as `neurag train-task` takes them."""
     drawn = random.Random(seed)
-    files = {stem: read_rows(folder, stem) for stem in FILES}
     reserved = {_plain(row["question"]) for rows in files.values() for row in rows if _gold_is_held(row)}
     asked: set[str] = set()
     for rows in files.values():
@@ -86,7 +85,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    rows = list(task_rows(data_folder(asked.data), asked.seed))
+    folder = data_folder(asked.data)
+    rows = list(rows_of({stem: read_rows(folder, stem) for stem in FILES}, asked.seed))
     write_whole(asked.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     print(f"{len(rows)} rows, {sum(row['answer'] is None for row in rows)} of them not stated, in {asked.output}")
 

@@ -26,9 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from common import data_folder, held_out, read_rows  # noqa: E402
-from neurag.evaluation.metrics import f1, normalise  # noqa: E402
+from neurag.evaluation.metrics import f1  # noqa: E402
 from neurag.files import write_whole  # noqa: E402
 from neurag.knowledge import candidates  # noqa: E402
+from neurag.words import normalise  # noqa: E402
 
 STEMS = ("squad_same_article", "nq_open_oracle", "ragbench_nq_tqa_webq")
 DOCS, KEPT, SPARED, RIDGE = 600, 300, 4, 10.0

@@ -304,6 +304,39 @@ def test_quality_is_shown_with_intervals_and_the_verdicts_that_matter(bench):
     assert made[-2:] == ["- popqa: neurag - rag-bm25: +6.2 [0.0, 18.8], n=16", "- popqa: x failed at 1 of 2"]
 
 
+def test_knowledge_is_shown_by_way_of_asking_and_set(bench):
+    figures = {"own_a": 0.5, "closed_a": 0.0, "coverage_a": 0.8, "own_b": 0.25, "coverage_b": 0.7, "int8_loss_a": 0.0}
+    meta = {
+        "sets": {"a": {"questions": 30, "documents": 12}, "b": {"questions": 12, "documents": 12}},
+        "intervals": {"own_a": [0.3, 0.7], "closed_a": [0.0, 0.1], "own_b": [0.1, 0.4]},
+    }
+    made = bench("tables").lines("knowledge", figures, meta)
+    assert "a 30 questions about 12 passages" in made[0]
+    assert "| own neuron, nothing in the prompt | 50 [30, 70] | 25 [10, 40] |" in made
+    assert "| possible answers with a sound question | 0.8 | 0.7 |" in made
+    assert not any("int8" in line for line in made)  # one of the sets lacks it
+
+
+def test_held_out_titles_are_neither_asked_about_nor_shown_in_training(bench):
+    titles = [f"Title {number}" for number in range(200)]
+    held = [title for title in titles if bench("common").held_out(title)]
+    assert 30 < len(held) < 70
+    assert bench("common").held_out(held[0].upper() + "!")  # however it is written
+    open_title = next(title for title in titles if title not in held)
+
+    def row(title, other, question="Who?"):
+        gold = {"title": title, "text": "It is run by Ada Brindle.", "relevant": True}
+        return {"question": question, "answers": ["Ada Brindle"], "type": "squad",
+                "docs": [gold, {"title": other, "text": "Geese.", "relevant": False}]}  # fmt: skip
+
+    rows = [row(held[0], open_title), row(open_title, held[1], "Who runs it?"), row(open_title, held[1], "who?")]
+    made = bench("task_rows")
+    files = dict.fromkeys(made.FILES, ()) | {made.FILES[0]: rows}
+    written = list(made.rows_of(files, seed=0))
+    assert {one["question"] for one in written} == {"Who runs it?"}  # "Who?" is asked of a held-out document, too
+    assert {doc["title"] for one in written for doc in one["passage"]} == {open_title}
+
+
 GOOD = """
 import sys
 from pathlib import Path
