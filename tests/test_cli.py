@@ -18,7 +18,7 @@ from neurag.answer import Answer, FiredNeuron, Timing
 from neurag.app.cli import main
 from neurag.app.progress import EncodeProgress, EvalProgress, clock, speed
 from neurag.app.show import NO_NEURON, size
-from neurag.config import AnswerOptions, NeuragError, UsageError
+from neurag.config import DEFAULT_MODEL, AnswerOptions, NeuragError, UsageError
 from neurag.evaluation.watch import Asking
 from neurag.knowledge.readers import Skipped
 
@@ -229,7 +229,7 @@ def test_encode(capsys, fake, folder):
     assert "found for 50% of the possible answers" in " ".join(out.split())
     assert err.splitlines() == [f"skipped {folder / 'empty.txt'}: is empty", "1 could not be read"]
     (bank, model, options, augment) = fake.calls[0]
-    assert (bank, model) == (Path("b"), "smollm2-135m-instruct")
+    assert (bank, model) == (Path("b"), DEFAULT_MODEL)
     assert (options.rank, options.batch, options.band) == (4, 3, (0.5, 0.9))
     assert (augment.recite, augment.questions) == (False, 5)
 
@@ -434,8 +434,8 @@ def test_demo(capsys, monkeypatch):
     assert run(capsys, "demo", "--keep", "d")[0] == 0
     assert json.loads(run(capsys, "demo", "--json")[1]) == {"model": "m"}
     assert [(keep, model) for keep, _, model in seen] == [
-        (Path("d"), "smollm2-135m-instruct"),
-        (None, "smollm2-135m-instruct"),
+        (Path("d"), DEFAULT_MODEL),
+        (None, DEFAULT_MODEL),
     ]
 
 

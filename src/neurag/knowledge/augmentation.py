@@ -1,9 +1,9 @@
 """Augmentation: the training texts of a chunk, written by the backbone itself and cached by content.
 
-Candidate answers are found in the passage (candidates.py), questions written for each and checked (questions.py); where
-none came out sound, the sentence is asked back. What comes out is (prompt, answer) texts: questions, sentences asked
-back, and sentences to complete. Works on any text: where no question can be written, its sentences remain. Not here:
-training on the texts (encoder.py).
+Candidate answers are found in the passage (candidates.py), questions written for each and answered from the passage
+(questions.py); what is answered from elsewhere goes, and sentences that no question is about are asked back. What
+comes out is (prompt, answer) texts: questions, sentences asked back, and sentences to complete. Works on any text:
+where no question can be written, its sentences remain. Not here: training on the texts (encoder.py).
 
     >>> augment(backbone, [chunk], AugmentOptions())[0].questions[0]     # doctest: +SKIP
     ('Who leads the Oskerby workshop?', 'Ilse Maranth')
@@ -25,10 +25,10 @@ from .candidates import Candidate, find_candidates
 from .documents import Chunk
 from .questions import Asked, Written, write_questions
 
-FORMAT = "10"
+FORMAT = "11"
 KINDS = ("questions", "echoes", "completions")
 AGREES = 0.5
-"""Share of words (F1) that the answer given and the answer meant must have in common."""
+"""Share of words (F1) from which on a learned answer covers a possible one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Augmentation:
     completions: tuple[tuple[str, str], ...]
     """(beginning of a sentence, its rest): the passage's own text, where no sound question is about it."""
     coverage: float = 0.0
-    """Share of the candidate answers that a sound question asks for."""
+    """Share of the candidate answers that a sound question is answered by."""
 
     def __len__(self) -> int:
         return len(self.questions) + len(self.echoes) + len(self.completions)
@@ -66,7 +66,7 @@ def _write(backbone: Backbone, chunks: Sequence[Chunk], options: AugmentOptions)
     found = [find_candidates(chunk.text, options.questions) for chunk in chunks]
     shown = [(chunk.document.title, chunk.text) for chunk in chunks]
     written = write_questions(backbone, shown, [list(_asked(row, options)) for row in found])
-    return [_assemble(row, made) for row, made in zip(found, written, strict=True)]
+    return [_assemble(c.text, row, made) for c, row, made in zip(chunks, found, written, strict=True)]
 
 
 def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
@@ -76,28 +76,31 @@ def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Aske
             yield Asked(c.answer, c.sentence, options.wordings[(place + turn) % len(options.wordings)])
 
 
-def _assemble(found: Sequence[Candidate], written: Sequence[Written]) -> Augmentation:
-    sound = [w for w in written if _sound(w)]
-    asked = {w.answer for w in sound}
-    covered = {c.sentence for c in found if c.answer in asked}
+def _assemble(text: str, found: Sequence[Candidate], written: Sequence[Written]) -> Augmentation:
+    """Sound questions, and something about every sentence that none of them is about."""
+    passage = words(text)
+    sound = [w for w in written if _sound(w, passage)]
+    told = [words(w.told) for w in sound]
+    covered = [c for c in found if any(overlap(one, words(c.answer)) >= AGREES for one in told)]
+    sentences = {c.sentence for c in covered}
     echoes: dict[str, str] = {}
     completions: dict[str, str] = {}
     for c in found:
-        at = c.sentence.find(c.answer)
-        if c.answer not in asked:
+        if c.sentence not in sentences:
+            sentences.add(c.sentence)
+            at = c.sentence.find(c.answer)
             echoes[_echo(c, at)] = c.answer
-        if c.sentence not in covered and at > 12:
-            covered.add(c.sentence)
-            completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
-    share = len(asked) / max(1, len({c.answer for c in found}))
+            if at > 12:
+                completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
     questions = tuple((w.question, w.told) for w in sound)
+    share = len(covered) / max(1, len(found))
     return Augmentation(questions, tuple(echoes.items()), tuple(completions.items()), round(share, 4))
 
 
-def _sound(written: Written) -> bool:
-    """A question whose answer the passage gives back, and that does not give it away itself."""
-    meant, told = words(written.answer), words(written.told)
-    return bool(told) and overlap(told, meant) >= AGREES and not holds(words(written.question), told)
+def _sound(written: Written, passage: Sequence[str]) -> bool:
+    """A question whose answer stands in the passage and not in the question itself."""
+    told = words(written.told)
+    return holds(passage, told) and not holds(words(written.question), told)
 
 
 def _echo(candidate: Candidate, at: int) -> str:

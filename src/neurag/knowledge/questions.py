@@ -1,8 +1,8 @@
 """Questions about passages: the backbone writes them, then answers them with the passage in view.
 
-For each candidate answer it is asked for a question in every wording; then it reads the passage and answers. What it
-answers differently, it was asked badly, and the question goes (round-trip check, Alberti et al. 2019). The passage is
-read once for both. Not here: which answers to ask for (candidates.py), what is kept and cached (augmentation.py).
+For each candidate answer it is asked for a question; then it reads the passage and answers, which tells what the
+question really asks (a round trip, after Alberti et al. 2019). The passage is read once for both. Not here: which
+answers to ask for (candidates.py), what is kept and cached (augmentation.py).
 
     >>> asked = Asked("Ilse Maranth", "It is run by Ilse Maranth.", "question")
     >>> write_questions(backbone, [("Oskerby", text)], [[asked]])[0]                  # doctest: +SKIP
