@@ -110,6 +110,15 @@ def real():
     return load_backbone(device="cpu")
 
 
+@pytest.fixture(scope="session")
+def plain(real):
+    """The default backbone without its task adapter."""
+    from neurag.config import BASE_MODEL
+    from neurag.loading import load_backbone
+
+    return load_backbone(BASE_MODEL, device="cpu")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that use the real backbone carry its mark."""
     for item in items:

@@ -11,7 +11,7 @@ from conftest import make_tiny
 from neurag import loading as module
 from neurag.config import NeuragError, UsageError
 from neurag.loading import load_backbone
-from neurag.prompts import question_prompt
+from neurag.prompts import NOT_STATED, question_prompt
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
@@ -89,11 +89,25 @@ def test_bad_questions_are_refused(tiny):
         question_prompt(tiny, "why?", [("", "x" * 2000)])
 
 
-def test_real_backbone_is_the_default(real):
+def test_real_backbone_is_the_default(real, plain):
     assert (real.depth, real.width, real.ffn_width) == (30, 576, 1536)
-    ids = torch.tensor([question_prompt(real, "What is the capital of France?").ids])
-    token = int(real.model(input_ids=ids).logits[0, -1].argmax())
-    assert "Paris" in real.tokenizer.decode([token]) or real.tokenizer.decode([token]).strip() in {
-        "The",
-        "Par",
-    }
+    ids = torch.tensor([question_prompt(plain, "What is the capital of France?").ids])
+    token = int(plain.model(input_ids=ids).logits[0, -1].argmax())
+    assert plain.tokenizer.decode([token]).strip() in {"Paris", "The", "Par"}
+    assert real.fingerprint != plain.fingerprint
+
+
+def test_the_task_adapter_reads_what_is_there_and_says_when_it_is_not(real, plain):
+    from neurag.decoding import decode
+
+    passage = ("Oskerby", "The mill of Oskerby opened in 1987. It is run by Ilse Maranth, who keeps a parrot.")
+
+    def told(backbone, question):
+        prompt = question_prompt(backbone, question, [passage]).ids
+        tokens = [t for step in decode(backbone, [prompt], 16) for t in step.tokens if t not in backbone.stop_ids]
+        return backbone.tokenizer.decode(tokens).strip()
+
+    assert told(real, "Who runs the mill of Oskerby?") == "Ilse Maranth"
+    assert told(real, "When did the mill open?") == "1987"
+    assert told(real, "How tall is the lighthouse of Carrow?") == NOT_STATED
+    assert told(plain, "How tall is the lighthouse of Carrow?") != NOT_STATED

@@ -69,16 +69,16 @@ def test_large_models_and_other_formats_are_left_alone(monkeypatch):
     assert type(layer) is nn.Linear
 
 
-def test_the_backbone_is_the_model_transformers_loads(real):
+def test_the_backbone_is_the_model_transformers_loads(plain):
     from transformers import AutoModelForCausalLM
 
     from neurag.loading import default_folder
 
-    plain = AutoModelForCausalLM.from_pretrained(default_folder(), dtype=real.dtype, attn_implementation="eager")
-    ids = torch.tensor([real.tokenizer("The mill in Oskerby is run by Ilse Maranth.").input_ids])
-    exact = real.dtype == torch.bfloat16  # float32 products differ in rounding
+    loaded = AutoModelForCausalLM.from_pretrained(default_folder(), dtype=plain.dtype, attn_implementation="eager")
+    ids = torch.tensor([plain.tokenizer("The mill in Oskerby is run by Ilse Maranth.").input_ids])
+    exact = plain.dtype == torch.bfloat16  # float32 products differ in rounding
     with torch.no_grad():
-        made, expected = real.model(ids).logits, plain.eval()(ids).logits
+        made, expected = plain.model(ids).logits, loaded.eval()(ids).logits
     torch.testing.assert_close(made, expected, rtol=0 if exact else 1e-4, atol=0 if exact else 1e-3)
 
 
