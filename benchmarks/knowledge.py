@@ -91,7 +91,7 @@ def int8_loss(report: Report, backbone: Backbone, data: Path, rows: Sequence[Map
         )
         options = EvalOptions(systems=("neurag-oracle",), timed=0, seed=report.meta["seed"])
         result = evaluate(data, options, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))
-    whole = result.systems["neurag-oracle"].match or 0.0
+    whole = float(f"{result.systems['neurag-oracle'].match or 0.0:.5g}")  # as own was recorded
     report.add(**{f"int8_loss_{stem}": whole - report.figures[f"own_{stem}"]})
 
 

@@ -179,7 +179,7 @@ COSTS = {
     "coverage": "possible answers with a sound question",
     "asked_covered": "questions whose answer is among those learned",
     "pipeline_documents_per_second": "documents of 100 words a second, whole pipeline",
-    "bytes_per_document": "bytes a document, neuron and keys",
+    "bytes_per_document": "bytes of a neuron",
     "int8_loss": "match lost by int8 storage",
 }
 
