@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Report, arguments, code_version, data_folder, find_rows, held_out, read_rows, show
+from common import Report, arguments, code_version, data_folder, find_rows, gold_of, held_out, read_rows, show
 from neurag.app.progress import EvalProgress
 from neurag.backbone import Backbone, cache_folder
 from neurag.config import EvalOptions
@@ -52,11 +52,6 @@ class Size:
 
 QUICK = Size(SETS[:3], 12, 18, SYSTEMS)
 FULL = Size(SETS, 100, 300, (*SYSTEMS[:3], "prag", *SYSTEMS[3:]))
-
-
-def gold_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The documents that are labelled as answering the row's question."""
-    return [doc for doc in row["docs"] if doc["relevant"] is True]
 
 
 def answerable(rows: Sequence[Mapping[str, Any]], count: int, unseen: bool = False) -> list[Mapping[str, Any]]:

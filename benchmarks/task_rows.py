@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import data_folder, held_out, read_rows, write_whole
+from common import data_folder, gold_of, held_out, plain, read_rows, write_whole
 
 STYLES = {"squad": "question", "nq": "search", "webq": "search", "triviaqa": "quiz"}
 FILES = ("squad_same_article", "nq_open_oracle", "ragbench_nq_tqa_webq")
@@ -30,22 +30,23 @@ questions, those also asked of one wrong passage."""
 def rows_of(files: Mapping[str, Sequence[Mapping[str, Any]]], seed: int) -> Iterator[dict[str, Any]]:
     """Rows as `neurag train-task` takes them."""
     drawn = random.Random(seed)
-    reserved = {_plain(row["question"]) for rows in files.values() for row in rows if _gold_is_held(row)}
+    reserved = {
+        plain(row["question"])
+        for rows in files.values()
+        for row in rows
+        if any(held_out(doc["title"]) for doc in gold_of(row))
+    }
     asked: set[str] = set()
     for rows in files.values():
         for row in rows:
-            key = _plain(row["question"])
+            key = plain(row["question"])
             if key not in reserved and key not in asked:
                 asked.add(key)
                 yield from _of(row, drawn)
 
 
-def _gold_is_held(row: Mapping[str, Any]) -> bool:
-    return any(held_out(doc["title"]) for doc in row["docs"] if doc["relevant"])
-
-
 def _of(row: Mapping[str, Any], drawn: random.Random) -> Iterator[dict[str, Any]]:
-    gold = next((doc for doc in row["docs"] if doc["relevant"]), None)
+    gold = next(iter(gold_of(row)), None)
     answer = gold and surface(row["answers"], gold["text"])
     if gold is None or answer is None:
         return
@@ -72,10 +73,6 @@ def surface(answers: list[str], text: str) -> str | None:
 
 def _shown(doc: Mapping[str, Any]) -> dict[str, str]:
     return {"title": doc["title"], "text": doc["text"]}
-
-
-def _plain(question: str) -> str:
-    return " ".join(re.findall(r"\w+", question.lower()))
 
 
 def main() -> None:

@@ -59,7 +59,6 @@ WEIGHTS = {
 class Asked(NamedTuple):
     """A document and the accepted answers, normalised and in its text, of each question about it."""
 
-    title: str
     text: str
     answers: list[list[str]]
 
@@ -73,15 +72,15 @@ def asked(folder: Path, stem: str, held: bool) -> list[Asked]:
                 text = f" {normalise(doc['text'])} "
                 answers = sorted({n for a in row["answers"] if (n := normalise(a)) and f" {n} " in text})
                 if answers:
-                    found.setdefault(doc["id"], Asked(doc["title"], doc["text"], [])).answers.append(answers)
+                    found.setdefault(doc["id"], Asked(doc["text"], [])).answers.append(answers)
     return list(found.values())
 
 
-def coverage(documents: Iterable[Asked], limits: Sequence[int], titles: bool) -> list[tuple[int, float, float]]:
+def coverage(documents: Iterable[Asked], limits: Sequence[int]) -> list[tuple[int, float, float]]:
     """(limit, share of questions covered exactly, share covered nearly)."""
     exact, near = [], []
     for document in documents:
-        found = candidates.find_candidates(document.text, max(limits), document.title if titles else "")
+        found = candidates.find_candidates(document.text, max(limits))
         told = [normalise(c.answer) for c in found]
         for answers in document.answers:
             exact.append(next((n for n, t in enumerate(told) if t in answers), max(limits)))
@@ -95,7 +94,7 @@ def examples(documents: Iterable[Asked]) -> tuple[list[list[str]], np.ndarray]:
     rows, right = [], []
     for document in documents:
         wanted = {a for answers in document.answers for a in answers}
-        passage = candidates.Passage(document.text, document.title)
+        passage = candidates.Passage(document.text)
         for span in passage.spans:
             hit = normalise(passage.answer(span)) in wanted
             if hit or dice.randrange(SPARED) == 0:
@@ -150,7 +149,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="question files (default ../shared/data)")
     parser.add_argument("--fit", action="store_true", help="fit the weights and write them first")
     parser.add_argument("--held-out", action="store_true", help="measure on held-out titles too")
-    parser.add_argument("--no-titles", action="store_true", help="measure without telling the titles")
     flags = parser.parse_args()
     folder = data_folder(flags.data)
     if flags.fit:
@@ -159,7 +157,7 @@ def main() -> None:
         candidates.WEIGHTS = {clue: round(weight, 2) for clue, weight in weights.items()}
     for held in (False, True) if flags.held_out else (False,):
         for stem in STEMS:
-            found = coverage(asked(folder, stem, held), LIMITS, not flags.no_titles)
+            found = coverage(asked(folder, stem, held), LIMITS)
             told = "  ".join(f"{limit}: {exact:.3f} exact {near:.3f} near" for limit, exact, near in found)
             sys.stdout.write(f"{stem:22} {'held-out' if held else 'tuning':9} {told}\n")
 

@@ -13,8 +13,8 @@ from neurag.knowledge.candidates import find_candidates
 from neurag.knowledge.phrases import sentences_of, words_of
 
 
-def found(text, limit=20, title=""):
-    return {c.answer for c in find_candidates(text, limit, title)}
+def found(text, limit=20):
+    return {c.answer for c in find_candidates(text, limit)}
 
 
 @pytest.mark.parametrize(

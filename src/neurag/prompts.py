@@ -38,6 +38,16 @@ class Prompt:
     """Where each token of the span stands in the user's own text, in characters."""
 
     @property
+    def head(self) -> tuple[int, ...]:
+        """What stands before the user's own text."""
+        return self.ids[: self.span[0]]
+
+    @property
+    def tail(self) -> tuple[int, ...]:
+        """The user's own text and all behind it."""
+        return self.ids[self.span[0] :]
+
+    @property
     def span_from_end(self) -> tuple[int, int]:
         """The span counted from the end (negative): the same whatever padding stands in front."""
         return self.span[0] - len(self.ids), self.span[1] - len(self.ids)

@@ -29,10 +29,7 @@ def train(
                 optimiser.zero_grad()
                 backbone.model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
                 optimiser.step()
-    return Lora(
-        {name: x.detach() for name, x in lora.down.items()},
-        {name: x.detach() * alpha_over_rank for name, x in lora.up.items()},
-    )
+    return lora.finished(alpha_over_rank)
 
 
 def fuse_sum(loras: Sequence[Lora]) -> Lora:

@@ -55,10 +55,10 @@ class Prepared:
     keys: tuple[Tensor, ...]
     """Per band layer [E, H, P, d]."""
     values: tuple[Tensor, ...]
-    asked: Columns
-    """[E, P] the prompts but their last tokens."""
-    told: Columns
-    """[E, T]."""
+    mask: Tensor
+    """[E, 1, T, P + T] additive: what each position sees."""
+    places: Tensor
+    """[E, T] of each position in its text."""
     targets: Tensor
     """[E, T] token to predict at each position, -100 where there is none."""
     weights: Tensor
@@ -86,16 +86,13 @@ class _FrozenPrefix:
 
 def prepare(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> list[Prepared]:
     """Run the frozen part of every lesson once. Rows of similar length are grouped to save padding."""
-    rows = sorted(_rows(lessons), key=lambda row: _length(lessons, row))
+    rows = sorted(((_length(lessons, row), row) for row in _rows(lessons)), key=lambda told: told[0])
     groups: list[list[list[int]]] = []
-    for row in rows:
-        first = groups[-1][0] if groups else row
-        if (
-            not groups
-            or _length(lessons, row) > PADDED * _length(lessons, first)
-            or len(groups[-1]) * _length(lessons, row) > GROUP
-        ):
+    shortest = 0
+    for length, row in rows:
+        if not groups or length > PADDED * shortest or len(groups[-1]) * length > GROUP:
             groups.append([])
+            shortest = length
         groups[-1].append(row)
     return [_prepare_group(backbone, lessons, group, layers) for group in groups]
 
@@ -141,8 +138,8 @@ def _prepare_group(
         hidden=torch.cat([p[0] for p in parts]),
         keys=tuple(torch.cat([p[1][i] for p in parts]) for i in range(len(layers))),
         values=tuple(torch.cat([p[2][i] for p in parts]) for i in range(len(layers))),
-        asked=asked,
-        told=told,
+        mask=segment_mask(told, asked.beside(told), backbone.dtype),
+        places=told.places,
         targets=targets,
         weights=weights,
         documents=torch.tensor([lessons[row[0]].document for row in rows], device=device),
@@ -192,15 +189,14 @@ def band_states(backbone: Backbone, prepared: Prepared, layers: Sequence[int], d
     """Final states [M, D] at the M positions that have a target, in row order, with `delta` in the band."""
     family = backbone.family
     hidden = prepared.hidden
-    rotary = backbone.part(family.rotary)(hidden, prepared.told.places)
-    mask = segment_mask(prepared.told, prepared.asked.beside(prepared.told), hidden.dtype)
+    rotary = backbone.part(family.rotary)(hidden, prepared.places)
     cache = _FrozenPrefix(layers, prepared)
     modules: list[nn.Module] = [backbone.down_projection(n) for n in layers]
     with on_each(modules, delta):
         # prefix keys above the band would depend on the neurons too, so a band always ends at the top
         for number in layers:
             hidden = backbone.layers[number](
-                hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
+                hidden, attention_mask=prepared.mask, position_embeddings=rotary, past_key_values=cache
             )
     return backbone.part(family.norm)(hidden[prepared.targets != -100])  # type: ignore[no-any-return]
 

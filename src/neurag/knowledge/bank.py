@@ -272,9 +272,9 @@ class Bank:
             self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=alone)
 
     def _sizes(self) -> tuple[int, int]:
-        scales = len(self.manifest.layers) * self.manifest.rank
-        number = 1 if self.manifest.precision == "int8" else 2
-        return scales * (number * self.manifest.width + 4), 2 * (self.manifest.key_width + 1)
+        told = self.manifest
+        scales = len(told.layers) * told.rank
+        return columns.neuron_bytes(scales, told.width, told.precision), columns.key_bytes(told.key_width)
 
     def _scan(self, *names: str) -> pa.Table:
         with self._reading():

@@ -12,7 +12,6 @@ writing questions (augmentation.py).
 from __future__ import annotations
 
 import heapq
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -84,13 +83,12 @@ class Span(NamedTuple):
 class Passage:
     """A text taken apart: its sentences, their words, and the spans that may be answers."""
 
-    def __init__(self, text: str, title: str = "", most: int = MANY) -> None:
+    def __init__(self, text: str, most: int = MANY) -> None:
         sentences = list(sentences_of(text))
         step = max(1.0, len(sentences) / most)
         self.sentences = [sentences[int(n * step)] for n in range(min(most, len(sentences)))]
-        self.title = frozenset(re.findall(r"\w+", title.lower()))
         read = [words_of(s) for s in self.sentences]
-        names = {w.text for words in read for w in words[1:] if w.kind == "cap"} | set(re.findall(r"\w+", title))
+        names = {w.text for words in read for w in words[1:] if w.kind == "cap"}
         self.words = [_opened(words, names) for words in read]
         self.spans = [Span(n, i, j) for n, words in enumerate(self.words) for i, j in dict.fromkeys(_spans(words))]
         self.seen = Counter(w.text.lower() for words in read for w in words)
@@ -130,9 +128,6 @@ class Passage:
         seen.append(f"{look}-last-times {min(self.seen[words[j - 1].text.lower()], 5)}")
         if j - i == 1:
             seen += [f"alone {first}", f"letters {min(len(words[i].text), 12)}"]
-        known = [w.text.lower() in self.title for w in words[i:j] if len(w.text) > 2]
-        if any(known):
-            seen.append("title whole" if all(known) else "title part")
         return seen
 
     def score(self, span: Span) -> float:
@@ -153,12 +148,10 @@ class Passage:
         return "name" if kinds[0] in CAPITAL and kinds[-1] in CAPITAL else "phrase"
 
 
-def find_candidates(text: str, limit: int, title: str = "") -> list[Candidate]:
+def find_candidates(text: str, limit: int) -> list[Candidate]:
     """Up to `limit` candidates spread over the text: the best of every part first, then the best of the rest."""
-    passage = Passage(text, title, max(MANY, 2 * limit))
-    found = [
-        Candidate(passage.answer(s), passage.sentences[s.sentence], passage.kind(s)) for s in _choose(passage, limit)
-    ]
+    passage = Passage(text, max(MANY, 2 * limit))
+    found = [passage.candidate(span) for span in _choose(passage, limit)]
     tails = _tails(passage.sentences, {c.sentence for c in found}, limit)
     if len(passage.sentences) <= limit:  # room for all of them: the last found give way
         found = found[: limit - len(tails)]

@@ -54,7 +54,6 @@ small-last-times  1 -0.70  2 -0.51  3 0.05  4 0.09
 small-length  1 0.19  2 0.23  3 0.08  4 0.11  5 -0.33  6 -0.40  7 -0.54
 small-quarter  0 -0.03  1 -0.19  2 -0.17  3 -0.26
 small-times  1 -0.57  3 -0.39  4 0.39
-title  part -0.47  whole -0.28
 within  , -1.32  a -0.29  and -0.29  be -0.30  by -0.57  cap 0.21  ed -0.62  in -0.45  of 0.24  prep -0.35  to -0.36
 within  verb -0.45
 """

@@ -2,14 +2,16 @@
 
 Not here: what the texts are (augmentation.py) and how they are learned (encoder.py).
 
-    >>> lessons(backbone, augmentation, ("Mill", text), document=0, in_view=0.25)     # doctest: +SKIP
+    >>> lessons(backbone, augmentation, ("Mill", text), document=0, options=EncodeOptions())     # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ..backbone import Backbone
+from ..config import EncodeOptions
 from ..prompts import question_prompt
 from .augmentation import Augmentation
 from .band import Lesson
@@ -20,17 +22,17 @@ WEIGHTS = {"questions": 1.0, "echoes": 1.0, "completions": 0.5}
 
 
 def lessons(
-    backbone: Backbone, augmentation: Augmentation, passage: tuple[str, str], document: int, in_view: float
+    backbone: Backbone, augmentation: Augmentation, passage: tuple[str, str], document: int, options: EncodeOptions
 ) -> Iterator[Lesson]:
     """The lessons of one (title, text), as document number `document` of its batch.
 
-    A share `in_view` of the questions is asked with the passage in the prompt, too, so that a neuron helps where its
-    text is pasted and does not argue with it.
+    A share `options.in_view` of the questions is asked with the passage in the prompt, too, so that a neuron helps
+    where its text is pasted and does not argue with it.
     """
     for kind, weight in WEIGHTS.items():
-        teacher = passage if kind == "questions" else None
+        teacher = passage if options.distil and kind == "questions" else None
         yield from pair_lessons(backbone, getattr(augmentation, kind), document, weight, teacher=teacher)
-    count = round(in_view * len(augmentation.questions))
+    count = round(options.in_view * len(augmentation.questions))
     step = len(augmentation.questions) / max(1, count)
     shown = [augmentation.questions[int(step * i)] for i in range(count)]
     yield from pair_lessons(backbone, shown, document, 1.0, passage)
@@ -51,5 +53,8 @@ def pair_lessons(
         ids = backbone.tokenizer(answer, add_special_tokens=False).input_ids[:LONGEST_ANSWER]
         whole = (*ids, end) if len(ids) < LONGEST_ANSWER else tuple(ids)
         prompt = question_prompt(backbone, question, [passage] if passage else ())
-        view = question_prompt(backbone, question, [teacher]) if teacher else None
-        yield Lesson(document, prompt.ids, whole, weight, prompt.span[0], *((view.ids, view.span[0]) if view else ()))
+        lesson = Lesson(document, prompt.ids, whole, weight, len(prompt.head))
+        if teacher:
+            view = question_prompt(backbone, question, [teacher])
+            lesson = replace(lesson, view=view.ids, view_shared=len(view.head))
+        yield lesson

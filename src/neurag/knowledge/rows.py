@@ -86,6 +86,16 @@ class IndexBatch:
     positions: Array  # uint16 [sum of lengths]
 
 
+def neuron_bytes(scales: int, width: int, precision: str) -> int:
+    """Bytes of a neuron with `scales` rows of B."""
+    return scales * (np.dtype(precision).itemsize * width + np.dtype(np.float32).itemsize)
+
+
+def key_bytes(key_width: int) -> int:
+    """Bytes of one key and its position."""
+    return np.dtype(np.float16).itemsize * key_width + np.dtype(np.uint16).itemsize
+
+
 def schema(manifest: Manifest) -> pa.Schema:
     """Return the columns of a bank."""
     import pyarrow as pa
@@ -100,7 +110,7 @@ def schema(manifest: Manifest) -> pa.Schema:
         # Bytes, not lists of numbers: routing takes a whole column as one array, without a loop over keys.
         + [("keys", pa.large_binary()), ("positions", pa.large_binary())]
         + [
-            ("neuron", pa.list_(pa.int8() if manifest.precision == "int8" else pa.float16(), scales * manifest.width)),
+            ("neuron", pa.list_(pa.from_numpy_dtype(np.dtype(manifest.precision)), scales * manifest.width)),
             ("scale", pa.list_(pa.float32(), scales)),
         ]
     )

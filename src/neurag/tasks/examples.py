@@ -88,10 +88,9 @@ def _segment(
     backbone: Backbone, passages: Sequence[tuple[str, str]], asked: str, told: str, weight: float
 ) -> tuple[tuple[int, ...], Segment]:
     prompt = question_prompt(backbone, asked, passages)
-    start = prompt.span[0]
-    ids = (*prompt.ids[start:], *backbone.tokenizer(told, add_special_tokens=False).input_ids)
-    whole = (*ids, backbone.tokenizer.eos_token_id)
-    return prompt.ids[:start], Segment(whole, len(prompt.ids) - start, weight)
+    learned = backbone.tokenizer(told, add_special_tokens=False).input_ids
+    whole = (*prompt.tail, *learned, backbone.tokenizer.eos_token_id)
+    return prompt.head, Segment(whole, len(prompt.tail), weight)
 
 
 def _cut(prefix: tuple[int, ...], segments: Sequence[Segment]) -> Iterator[Packed]:
