@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -80,6 +81,17 @@ def test_a_checkpoint_of_other_rows_is_not_taken_up(tiny, tmp_path):
     steps = []
     train_task(tiny, packed[:1], OPTIONS, tmp_path, lambda told: steps.append(told.step))
     assert steps[0] == 1
+
+
+def test_an_adapter_is_trained_further(tiny, tmp_path):
+    packed, short = pack(tiny, ROWS), replace(OPTIONS, epochs=1)
+    first = train_task(tiny, packed, short, tmp_path / "first")
+    begun = Lora.load(tmp_path / "first" / "task.safetensors")
+    more = train_task(tiny, packed, replace(short, rank=2), tmp_path / "more", begin=begun)
+    assert more.loss < first.loss
+    assert json.loads((tmp_path / "more" / "task.json").read_text())["rank"] == OPTIONS.rank
+    same = begun.unfinished(2.0).finished(2.0)
+    assert all(torch.allclose(same.up[name], begun.up[name]) for name in begun.up)
 
 
 def test_a_small_file_says_nearly_the_same(tiny, tmp_path):
@@ -171,5 +183,7 @@ def test_train_task_from_the_command_line(tmp_path, capsys):
     assert f"{folder}+{tmp_path / 'a'}" in capsys.readouterr().err.replace("\n", "")
     assert json.loads((tmp_path / "a" / "task.json").read_text())["rank"] == 2
     assert load_backbone(f"{folder}+{tmp_path / 'a'}", device="cpu").depth
+    assert main(["train-task", *told[:2], str(tmp_path / "c"), *told[3:], "--from", str(tmp_path / "a")]) == 0
+    assert main(["train-task", *told[:2], str(tmp_path / "d"), *told[3:], "--from", "nowhere"]) == 2
     (tmp_path / "empty.jsonl").write_text("\n")
     assert main(["train-task", str(tmp_path / "empty.jsonl"), "-o", str(tmp_path / "b")]) == 2

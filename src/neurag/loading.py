@@ -39,7 +39,7 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
     not supported or the adapter is not there or not made for the model.
     """
     base, _, adapter = model.rpartition("+") if "+" in model and not Path(model).exists() else (model, "", "")
-    path = _adapter_file(base, adapter) if adapter else None  # looked for before the slow load
+    path = adapter_file(base, adapter) if adapter else None  # looked for before the slow load
     backbone = _load(base, model, device, dtype)
     if path is not None:
         fold(backbone, Lora.load(path))
@@ -47,7 +47,7 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
     return backbone
 
 
-def _adapter_file(base: str, adapter: str) -> Path:
+def adapter_file(base: str, adapter: str) -> Path:
     """The file of a shipped adapter, or of one in a folder."""
     for path in (ADAPTERS / base / f"{adapter}.safetensors", Path(adapter) / TASK_FILE):
         if path.is_file():

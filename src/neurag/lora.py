@@ -10,6 +10,7 @@ adapter is trained on.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -40,9 +41,28 @@ class Lora:
     """s B, [out, R], float32: the scale s = alpha / R is in it."""
 
     @property
-    def bytes(self) -> int:
-        """Size at two bytes a number."""
-        return 2 * sum(x.numel() for part in (self.down, self.up) for x in part.values())
+    def rank(self) -> int:
+        """R."""
+        return len(next(iter(self.down.values())))
+
+    def finished(self, scale: float) -> Lora:
+        """What was trained under `scale`, with the scale in it and no gradients."""
+        down = {name: x.detach() for name, x in self.down.items()}
+        return Lora(down, {name: x.detach() * scale for name, x in self.up.items()})
+
+    def unfinished(self, scale: float) -> Lora:
+        """A copy to be trained further under `scale`."""
+        down = {name: x.detach().clone().requires_grad_() for name, x in self.down.items()}
+        return Lora(down, {name: (x.detach() / scale).contiguous().requires_grad_() for name, x in self.up.items()})
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all its numbers."""
+        digest = hashlib.sha256()
+        for part in (self.down, self.up):
+            for name in sorted(part):
+                digest.update(name.encode() + part[name].detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def save(self, path: Path, small: bool = False) -> None:
         """Write a safetensors file aside and swap it in; `small`: as int8 with a scale for each direction."""

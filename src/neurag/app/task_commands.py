@@ -17,11 +17,20 @@ from ..config import BASE_MODEL, TaskOptions
 from .bank_commands import errors
 
 TaskFlags = Annotated[TaskOptions, Parameter(name="*")]
+BeginFlag = Annotated[str | None, Parameter(name="--from", help="An adapter to train further: its folder, or task.")]
 AdapterFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the adapter.")]
 TASK = TaskOptions()
 
 
-def train_task(data: Path, /, *, output: AdapterFolder, model: str = BASE_MODEL, options: TaskFlags = TASK) -> None:
+def train_task(
+    data: Path,
+    /,
+    *,
+    output: AdapterFolder,
+    model: str = BASE_MODEL,
+    begin: BeginFlag = None,
+    options: TaskFlags = TASK,
+) -> None:
     """Teach a backbone to read passages and to write questions about them; afterwards MODEL+FOLDER names it.
 
     A stopped run goes on where it was when the same command is given again.
@@ -30,14 +39,16 @@ def train_task(data: Path, /, *, output: AdapterFolder, model: str = BASE_MODEL,
         data: JSONL with passage, question and answer (null where the passage does not say), and title if you like.
         model: A hub name or a folder.
     """
-    from ..loading import load_backbone
+    from ..loading import adapter_file, load_backbone
+    from ..lora import Lora
     from ..tasks.examples import pack, read_rows
     from ..tasks.training import train_task
     from .progress import TaskMeter
     from .show import show_line
 
     rows = read_rows(data)
+    lora = Lora.load(adapter_file(model, begin)) if begin else None
     backbone = load_backbone(model)
     with TaskMeter(errors()) as progress:
-        report = train_task(backbone, pack(backbone, rows), options, output, progress)
+        report = train_task(backbone, pack(backbone, rows), options, output, progress, lora)
     show_line(errors(), f"{report.examples} passages, last loss {report.loss:.2f}: use it as --model {model}+{output}")

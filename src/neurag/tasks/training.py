@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -64,17 +64,20 @@ def train_task(
     options: TaskOptions,
     folder: Path,
     progress: Callable[[TaskProgress], None] | None = None,
+    begin: Lora | None = None,
 ) -> TaskReport:
-    """Train an adapter and write it to `folder`, beside what made it (`task.json`).
+    """Train an adapter and write it to `folder`, beside what made it (`task.json`); `begin`: one to train further.
 
     A stopped run with the same examples and options goes on with its checkpoint. Raises UsageError when there is
     nothing to learn.
     """
     if not examples:
         raise UsageError("no example is short enough to be learned: give shorter passages")
+    if begin:
+        options = replace(options, rank=begin.rank)
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
-    lora, last = train_adapter(backbone, examples, options, folder / CHECKPOINT, progress)
+    lora, last = train_adapter(backbone, examples, options, folder / CHECKPOINT, progress, begin)
     tokens = options.epochs * sum(map(len, examples))
     report = TaskReport(len(examples), last.steps, tokens, round(last.loss, 4), round(time.perf_counter() - begun, 1))
     lora.save(folder / TASK_FILE, small=True)
@@ -90,11 +93,12 @@ def train_adapter(
     options: TaskOptions,
     path: Path,
     progress: Callable[[TaskProgress], None] | None = None,
+    begin: Lora | None = None,
 ) -> tuple[Lora, TaskProgress]:
     """The adapter, and where its training ended. Goes on with the checkpoint at `path` if it is of the same run."""
-    run = f"{backbone.fingerprint} {options} {hash_of(examples)}"
+    run = f"{backbone.fingerprint} {options} {hash_of(examples)} {begin.fingerprint if begin else ''}"
     batches = _batches(examples, options)
-    fresh = start(backbone, options.rank, options.seed, ALL)
+    fresh = begin.unfinished(options.scale) if begin else start(backbone, options.rank, options.seed, ALL)
     parameters = [*fresh.down.values(), *fresh.up.values()]
     optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
     first, recent = _restore(path, fresh, optimiser, run), [math.nan]
@@ -117,8 +121,7 @@ def train_adapter(
             told = TaskProgress(step + 1, len(batches), sum(recent) / len(recent), tokens / spent, left)
             if progress:
                 progress(told)
-    down = {name: x.detach() for name, x in fresh.down.items()}
-    return Lora(down, {name: x.detach() * options.scale for name, x in fresh.up.items()}), told
+    return fresh.finished(options.scale), told
 
 
 def hash_of(examples: Sequence[Packed]) -> str:
