@@ -56,6 +56,12 @@ def test_encode_stores_what_it_was_given(go):
     assert Bank.open(go.path).verify() == []
 
 
+def test_what_a_document_says_again_is_learned_once(go):
+    report = go([{"id": "ferry", "text": "The ferry to Oslo leaves at noon. " * 500}])
+    assert report.chunks <= 3
+    assert "leaves at noon" in rows(go.path)["ferry#0"].text
+
+
 def test_a_second_run_encodes_nothing_and_new_documents_only_themselves(go):
     go(TEXTS)
     before = rows(go.path)

@@ -66,6 +66,15 @@ def test_what_no_question_covers_is_asked_back(tiny, monkeypatch, tmp_path):
     assert made.completions
 
 
+def test_a_likely_answer_beside_a_covered_one_is_asked_back(tiny, monkeypatch, tmp_path):
+    told = Written("1987", "When did the mill open?", "1987")
+    monkeypatch.setattr(augmentation, "write_questions", lambda *_: [[told]])
+    made = augment(tiny, [chunk(MILL)], AugmentOptions(), tmp_path)[0]
+    answers = set(dict(made.echoes).values())
+    assert answers
+    assert "1987" not in answers
+
+
 @pytest.mark.parametrize(
     "text",
     ["x", "word", "我们在2019年开了一家店。老板是王伟。", "| a | b |\n|---|---|\n| 1 | 2 |", "same sentence. " * 100,

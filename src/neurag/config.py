@@ -49,6 +49,8 @@ class AugmentOptions:
     """Ways of asking (`prompts.WORDINGS`), in turn."""
     phrasings: int = 1
     """Questions written for each answer, each in another wording."""
+    asked_back: float = 0.5
+    """Share of the answers, the likeliest first, whose sentences are asked back where no question covers them."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
@@ -151,6 +153,8 @@ class AnswerOptions:
     mode: Mode = "neurag"
     passages: int = 3
     """Passages pasted into the prompt in the modes rag and hybrid."""
+    beside_text: float = 0.25
+    """Strength of the neurons in the mode hybrid: at full strength they argue with the passages."""
     max_new_tokens: int = 32
     labels: tuple[str, ...] | None = None
     """Labels the request holds; None sees everything, a document without labels is seen by all."""

@@ -99,7 +99,9 @@ class Model:
         if options.mode in ("neurag", "hybrid"):
             seed = zlib.crc32(question.encode())
             layer = self._layer(options.route)
-            firing = layer.firing(prompt.span_from_end, options.labels, options.without, options.force, seed)
+            strength = options.beside_text if options.mode == "hybrid" else 1.0
+            seen = options.labels, options.without
+            firing = layer.firing(prompt.span_from_end, *seen, options.force, seed, strength)
         return _Reply(options, prompt, firing, time.perf_counter() - start)
 
     def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:

@@ -48,6 +48,8 @@ class Firing:
     allowed: np.ndarray | None = None
     force: tuple[tuple[str, float], ...] = ()
     seed: int = 0
+    strength: float = 1.0
+    """What all that the neurons say is multiplied by."""
     routed: Routed = field(default_factory=lambda: Routed((), (), ()))
     first: Routed | None = None
     """The choice at the last prompt token; `routed` may move on when rerouting."""
@@ -98,10 +100,11 @@ class HyperLayer:
         without: Sequence[str] = (),
         force: tuple[tuple[str, float], ...] = (),
         seed: int = 0,
+        strength: float = 1.0,
     ) -> Firing:
         """A question for `active`, with what it may see; the arguments are those of `AnswerOptions`."""
         index = self.index
-        return Firing(span, index, _allowed(index, labels, without), force, seed)
+        return Firing(span, index, _allowed(index, labels, without), force, seed, strength)
 
     @contextmanager
     def active(self, firings: list[Firing]) -> Iterator[None]:
@@ -186,7 +189,7 @@ class HyperLayer:
         rows, weights = zip(*_acting(firing), strict=True)
         neurons = [firing.held[firing.index.ids[max(row, 0)]] for row in rows]
         drawn = [b if row >= 0 else random_like(b, firing.seed) for row, b in zip(rows, neurons, strict=True)]
-        firing.fused = fuse(drawn, weights).to(self.backbone.device)
+        firing.fused = firing.strength * fuse(drawn, weights).to(self.backbone.device)
         for name, neuron in firing.held.items():
             self._hot[name] = neuron
             self._hot.move_to_end(name)

@@ -1,9 +1,9 @@
 """Augmentation: the training texts of a chunk, written by the backbone itself and cached by content.
 
 Candidate answers are found in the passage (candidates.py), questions written for each and answered from the passage
-(questions.py); what is answered from elsewhere goes, and sentences that no question is about are asked back. What
-comes out is (prompt, answer) texts: questions, sentences asked back, and sentences to complete. Works on any text:
-where no question can be written, its sentences remain. Not here: training on the texts (encoder.py).
+(questions.py); what is answered from elsewhere goes, and where no sound question covers a likely answer, its sentence
+is asked back. What comes out is (prompt, answer) texts: questions, sentences asked back, and sentences to complete.
+Works on any text: where no question can be written, its sentences remain. Not here: training on them (encoder.py).
 
     >>> augment(backbone, [chunk], AugmentOptions())[0].questions[0]     # doctest: +SKIP
     ('Who leads the Oskerby workshop?', 'Ilse Maranth')
@@ -25,7 +25,7 @@ from .candidates import Candidate, find_candidates
 from .documents import Chunk
 from .questions import Asked, Written, write_questions
 
-FORMAT = "11"
+FORMAT = "12"
 KINDS = ("questions", "echoes", "completions")
 AGREES = 0.5
 """Share of words (F1) from which on a learned answer covers a possible one."""
@@ -38,7 +38,7 @@ class Augmentation:
     questions: tuple[tuple[str, str], ...]
     """(question, answer)."""
     echoes: tuple[tuple[str, str], ...]
-    """(the sentence with a question word in the answer's place, answer), where no question came out sound."""
+    """(the sentence with a question word in the answer's place, answer), where no question covers the answer."""
     completions: tuple[tuple[str, str], ...]
     """(beginning of a sentence, its rest): the passage's own text, where no sound question is about it."""
     coverage: float = 0.0
@@ -65,19 +65,21 @@ def augment(
 def _write(backbone: Backbone, chunks: Sequence[Chunk], options: AugmentOptions) -> list[Augmentation]:
     found = [find_candidates(chunk.text, options.questions) for chunk in chunks]
     shown = [(chunk.document.title, chunk.text) for chunk in chunks]
-    written = write_questions(backbone, shown, [list(_asked(row, options)) for row in found])
-    return [_assemble(c.text, row, made) for c, row, made in zip(chunks, found, written, strict=True)]
+    written = write_questions(backbone, shown, [list(asked(row, options)) for row in found])
+    return [_assemble(c.text, row, made, options) for c, row, made in zip(chunks, found, written, strict=True)]
 
 
-def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
+def asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
     """Every candidate in as many wordings as it shall have; neighbours begin with different ones."""
     for turn in range(options.phrasings):
         for place, c in enumerate(found):
             yield Asked(c.answer, c.sentence, options.wordings[(place + turn) % len(options.wordings)])
 
 
-def _assemble(text: str, found: Sequence[Candidate], written: Sequence[Written]) -> Augmentation:
-    """Sound questions, and something about every sentence that none of them is about."""
+def _assemble(
+    text: str, found: Sequence[Candidate], written: Sequence[Written], options: AugmentOptions
+) -> Augmentation:
+    """Sound questions; where none covers a likely answer, or anything in a sentence, the sentence is asked back."""
     passage = words(text)
     sound = [w for w in written if _sound(w, passage)]
     told = [words(w.told) for w in sound]
@@ -85,13 +87,13 @@ def _assemble(text: str, found: Sequence[Candidate], written: Sequence[Written])
     sentences = {c.sentence for c in covered}
     echoes: dict[str, str] = {}
     completions: dict[str, str] = {}
-    for c in found:
-        if c.sentence not in sentences:
-            sentences.add(c.sentence)
-            at = c.sentence.find(c.answer)
+    for place, c in enumerate(found):
+        new, at = c.sentence not in sentences, c.sentence.find(c.answer)
+        if c not in covered and (new or place < options.asked_back * len(found)):
             echoes[_echo(c, at)] = c.answer
-            if at > 12:
-                completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
+        if new and at > 12:
+            completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
+        sentences.add(c.sentence)
     questions = tuple((w.question, w.told) for w in sound)
     share = len(covered) / max(1, len(found))
     return Augmentation(questions, tuple(echoes.items()), tuple(completions.items()), round(share, 4))
@@ -115,7 +117,7 @@ def _echo(candidate: Candidate, at: int) -> str:
 
 
 def _key(backbone: Backbone, chunk: Chunk, options: AugmentOptions) -> str:
-    asked = options.questions, options.wordings, options.phrasings
+    asked = options.questions, options.wordings, options.phrasings, options.asked_back
     told = f"{FORMAT} {backbone.fingerprint} {asked} {chunk.content_hash}"
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 

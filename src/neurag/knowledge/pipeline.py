@@ -33,6 +33,7 @@ from .keys import chunk_keys
 from .lessons import lessons
 from .neurons import InputSpace, band_layers, quantise
 from .readers import Skipped
+from .rows import key_bytes, neuron_bytes
 from .spaces import manifest_of, new_space
 
 Input = str | Mapping[str, object] | Document | Skipped
@@ -167,9 +168,9 @@ def plan(
     recipe = options.recipe(augment)
     missing = [c for g in _groups(chunks, options.batch) for c in _missing(g, known, recipe)]
     tokens = [backbone.count_tokens(c.text) for c in chunks]
-    layers = len(band_layers(backbone.depth, options.band))
-    neuron = layers * options.rank * (backbone.width * (1 if options.precision == "int8" else 2) + 4)
-    size = sum(neuron + int(backbone.count_tokens(c.text) * KEYS_PER_TOKEN) * (2 * KEY_WIDTH + 2) for c in missing)
+    scales = len(band_layers(backbone.depth, options.band)) * options.rank
+    neuron, key = neuron_bytes(scales, backbone.width, options.precision), key_bytes(KEY_WIDTH)
+    size = sum(neuron + int(backbone.count_tokens(c.text) * KEYS_PER_TOKEN) * key for c in missing)
     seconds = len(missing) * SECONDS_PER_CHUNK * _forward_seconds(backbone)
     return Plan(read, len(chunks), sum(tokens), len(missing), size, seconds)
 
@@ -197,11 +198,20 @@ def _read(
     chunks: list[Chunk] = []
     for document in as_documents(kept()):
         read += 1
-        chunks += chunk_document(document, backbone.count_tokens, options.chunk_tokens)
+        chunks += _first_of_alike(chunk_document(document, backbone.count_tokens, options.chunk_tokens))
     if not chunks:
         why = f"; first: {skipped[0].where} {skipped[0].reason}" if skipped else ""
         raise NeuragError(f"no document could be read ({len(skipped)} skipped{why})")
     return read, chunks, tuple(skipped)
+
+
+def _first_of_alike(chunks: Sequence[Chunk]) -> Iterator[Chunk]:
+    """The chunks of a document without those that say again what an earlier one says."""
+    seen: set[str] = set()
+    for chunk in chunks:
+        if chunk.text not in seen:
+            seen.add(chunk.text)
+            yield chunk
 
 
 def _groups(chunks: Sequence[Chunk], size: int) -> list[list[Chunk]]:
@@ -231,7 +241,7 @@ def _train(
     taught = [
         lesson
         for place, (chunk, text) in enumerate(zip(group, texts, strict=True))
-        for lesson in lessons(backbone, text, (chunk.document.title, chunk.text), place, options.in_view)
+        for lesson in lessons(backbone, text, (chunk.document.title, chunk.text), place, options)
     ]
     seed = options.seed + int(group[0].content_hash[:8], 16)
     return train_neurons(backbone, space, taught, len(group), options, seed)

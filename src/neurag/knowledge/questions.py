@@ -19,7 +19,7 @@ from ..packed import Stream, continue_all
 from ..prompts import question_prompt, writing_request
 
 QUESTION_TOKENS, ANSWER_TOKENS = 28, 16
-TOGETHER = 4
+TOGETHER = 8
 """Passages that are worked on side by side."""
 
 
@@ -34,11 +34,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Written:
-    """A question, the answer it was written for, and what the backbone answers to it."""
+    """A question, the answer it was written for, what the backbone answers to it, and the wording asked for."""
 
     answer: str
     question: str
     told: str
+    wording: str = "question"
 
 
 def write_questions(
@@ -61,17 +62,20 @@ def _together(
 ) -> list[list[Written]]:
     if not any(asked):
         return [[] for _ in passages]
-    stream = Stream(backbone, [_split(backbone, "?", passage)[0] for passage in passages])
-    unique: list[dict[str, str]] = [{} for _ in passages]
+    stream = Stream(backbone, [question_prompt(backbone, "?", [passage]).head for passage in passages])
+    unique: list[dict[str, Asked]] = [{} for _ in passages]
     for wording in dict.fromkeys(one.wording for row in asked for one in row):  # alike requests share their beginning
         here = [[one for one in row if one.wording == wording] for row in asked]
         requests = [[writing_request(one.answer, one.sentence, wording) for one in row] for row in here]
         for row, ones, texts in zip(unique, here, _continued(stream, passages, requests, QUESTION_TOKENS), strict=True):
-            row |= {text.strip(): one.answer for one, text in zip(ones, texts, strict=True) if text.strip()}
+            row |= {text.strip(): one for one, text in zip(ones, texts, strict=True) if text.strip()}
         stream.forget()
     told = _continued(stream, passages, [list(row) for row in unique], ANSWER_TOKENS)
     return [
-        [Written(answer, question, said.strip()) for (question, answer), said in zip(row.items(), replies, strict=True)]
+        [
+            Written(one.answer, question, said.strip(), one.wording)
+            for (question, one), said in zip(row.items(), replies, strict=True)
+        ]
         for row, replies in zip(unique, told, strict=True)
     ]
 
@@ -82,13 +86,8 @@ def _continued(
     """What the backbone says to each request behind its passage."""
     backbone = stream.backbone
     segments = [
-        [_split(backbone, request, passage)[1] for request in row] for passage, row in zip(passages, asked, strict=True)
+        [question_prompt(backbone, request, [passage]).tail for request in row]
+        for passage, row in zip(passages, asked, strict=True)
     ]
     decode = backbone.tokenizer.batch_decode
     return [decode(row, skip_special_tokens=True) if row else [] for row in continue_all(stream, segments, limit)]
-
-
-def _split(backbone: Backbone, request: str, passage: tuple[str, str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """A prompt's tokens up to the request, and from there on."""
-    prompt = question_prompt(backbone, request, [passage])
-    return prompt.ids[: prompt.span[0]], prompt.ids[prompt.span[0] :]
