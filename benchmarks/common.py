@@ -37,8 +37,13 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGES = ("neurag", "torch", "transformers", "peft", "bm25s", "numpy", "lancedb")
 
 
-def arguments(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the flags every benchmark takes; the module's docstring is its help."""
+def arguments(
+    doc: str, argv: Sequence[str] | None = None, only: Iterable[str] = (), model: str | None = None
+) -> argparse.Namespace:
+    """Parse the flags every benchmark takes; the module's docstring is its help.
+
+    `only`: parts one can choose among; `model`: the backbone, where another one can be named.
+    """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -46,6 +51,10 @@ def arguments(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("--data", type=Path, default=None, help="question files (default ../shared/data)")
     parser.add_argument("--json", type=Path, default=None, help="where to write figures and meta")
     parser.add_argument("--seed", type=int, default=0)
+    if parts := tuple(only):
+        parser.add_argument("--only", action="append", choices=parts, help="this part only; may be repeated")
+    if model:
+        parser.add_argument("--model", default=model, help="another backbone, or MODEL+ADAPTER")
     return parser.parse_args(argv)
 
 
@@ -72,13 +81,22 @@ def find_rows(folder: Path, stem: str) -> Path | None:
     return next((p for p in (folder / f"{stem}.jsonl.gz", folder / f"{stem}.jsonl") if p.exists()), None)
 
 
+def gold_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The documents that are labelled as answering the row's question."""
+    return [doc for doc in row["docs"] if doc["relevant"] is True]
+
+
+def plain(text: str) -> str:
+    """Its words in small letters, with single spaces."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
 def held_out(title: str) -> bool:
     """Whether documents of this title are kept out of all training: a quarter of the titles, by their hash.
 
     SQuAD has 36 titles only; the salt is the first with more than 300 of its passages in that quarter.
     """
-    plain = " ".join(re.findall(r"\w+", title.lower()))
-    return hashlib.sha256(f"3{plain}".encode()).digest()[0] < 64
+    return hashlib.sha256(f"3{plain(title)}".encode()).digest()[0] < 64
 
 
 def passages_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

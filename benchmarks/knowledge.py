@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import Report, arguments, code_version, data_folder, held_out, read_rows, show
+from common import Report, arguments, code_version, data_folder, gold_of, held_out, passages_of, read_rows, show
 from neurag.app.progress import EvalProgress
 from neurag.backbone import Backbone
 from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions, EvalOptions
@@ -41,17 +41,24 @@ NAMES = {
 """Figures by system, of the backbone with the task adapter."""
 PLAIN = {"closed": "closed_plain", "rag-oracle": "prompt_plain"}
 FULL, QUICK = 200, 12
+LONG = 1500
+"""Words of a long document, at least."""
 
 
-def passages(folder: Path, stem: str, count: int) -> list[dict[str, Any]]:
-    """Rows about the first `count` held-out passages by their ids' hashes, with the gold passage only."""
+def passages(folder: Path, stem: str, count: int, first: int = 0) -> list[dict[str, Any]]:
+    """Rows about `count` held-out passages, in the order of their ids' hashes, with the gold passage only."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in read_rows(folder, stem):
-        gold = [doc for doc in row["docs"] if doc["relevant"]]
+        gold = gold_of(row)
         if len(gold) == 1 and held_out(gold[0]["title"]) and match(gold[0]["text"], row["answers"]):
             found.setdefault(gold[0]["id"], []).append(row | {"docs": gold})
-    taken = sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count]
+    taken = sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[first : first + count]
     return [row for name in taken for row in found[name]]
+
+
+def documents_of(rows: Sequence[Mapping[str, Any]]) -> list[Document]:
+    """The passages of the rows, each once."""
+    return [Document(doc["text"], name, doc["title"]) for name, doc in passages_of(rows).items()]
 
 
 def ask(report: Report, backbone: Backbone, data: Path, names: Mapping[str, str], stem: str) -> Result:
@@ -69,13 +76,12 @@ def ask(report: Report, backbone: Backbone, data: Path, names: Mapping[str, str]
 
 def coverage(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any]], stem: str) -> None:
     """What of the passages, and of what people asked, the written questions cover (they are in the cache)."""
-    documents = {doc["id"]: doc for row in rows for doc in row["docs"]}
     texts: dict[str, list[str]] = {}
     shares = []
-    for name, doc in documents.items():
-        chunks = chunk_document(Document(doc["text"], name, doc["title"]), backbone.count_tokens, 160)
+    for document in documents_of(rows):
+        chunks = chunk_document(document, backbone.count_tokens, EncodeOptions().chunk_tokens)
         made = augment(backbone, chunks, AugmentOptions())
-        texts[name] = [answer for one in made for _, answer in one.questions]
+        texts[document.id] = [answer for one in made for _, answer in one.questions]
         shares += [one.coverage for one in made]
     asked = [any(match(told, row["answers"]) for told in texts[row["docs"][0]["id"]]) for row in rows]
     report.add(**{f"coverage_{stem}": sum(shares) / len(shares), f"asked_covered_{stem}": sum(asked) / len(asked)})
@@ -84,15 +90,38 @@ def coverage(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any
 def int8_loss(report: Report, backbone: Backbone, data: Path, rows: Sequence[Mapping[str, Any]], stem: str) -> None:
     """Match of the same neurons stored in float16, less that of int8."""
     bank = data.with_suffix(".float16.bank")
-    documents = {doc["id"]: Document(doc["text"], doc["id"], doc["title"]) for row in rows for doc in row["docs"]}
     with EvalProgress() as progress:
-        encode(
-            documents.values(), bank, options=EncodeOptions(precision="float16"), progress=progress, backbone=backbone
-        )
+        precise = EncodeOptions(precision="float16")
+        encode(documents_of(rows), bank, options=precise, progress=progress, backbone=backbone)
         options = EvalOptions(systems=("neurag-oracle",), timed=0, seed=report.meta["seed"])
         result = evaluate(data, options, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))
     whole = float(f"{result.systems['neurag-oracle'].match or 0.0:.5g}")  # as own was recorded
     report.add(**{f"int8_loss_{stem}": whole - report.figures[f"own_{stem}"]})
+
+
+def long_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows whose passages make a long document together with the others of their title, each with that document."""
+    titles: dict[str, list[Document]] = {}
+    for document in documents_of(rows):
+        titles.setdefault(document.title, []).append(document)
+    joined = {title: "\n\n".join(part.text for part in parts) for title, parts in titles.items()}
+    made = []
+    for row in rows:
+        title = row["docs"][0]["title"]
+        if len(joined[title].split()) >= LONG:
+            doc = {"id": f"long {title}", "title": title, "text": joined[title], "relevant": True}
+            made.append({**row, "docs": [doc]})
+    return made
+
+
+def ask_long(
+    report: Report, backbone: Backbone, result: Result, rows: Sequence[Mapping[str, Any]], data: Path, stem: str
+) -> None:
+    """The same questions, asked of long documents that hold the same facts; beside it, of their own passages."""
+    told = {one.id: bool(one.correct) for one in result.answers if one.system == "neurag-oracle"}
+    write_whole(data, "".join(json.dumps(row) + "\n" for row in rows))
+    ask(report, backbone, data, {"neurag-oracle": "long"}, stem)
+    report.add(**{f"long_own_{stem}": sum(told[row["id"]] for row in rows) / len(rows)})
 
 
 def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Mapping[str, Any]], data: Path) -> None:
@@ -102,9 +131,11 @@ def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Ma
     ask(report, plain, data, PLAIN, stem)
     result = ask(report, reader, data, NAMES, stem)
     documents, seconds = result.meta["documents"], result.meta["encode_seconds"]
-    words = sum(len(doc["text"].split()) for doc in {row["docs"][0]["id"]: row["docs"][0] for row in rows}.values())
+    words = sum(len(document.text.split()) for document in documents_of(rows))
     coverage(report, reader, rows, stem)
     int8_loss(report, reader, data, rows, stem)
+    if far := long_rows(rows):
+        ask_long(report, reader, result, far, data.with_name(f"{stem}.long.jsonl"), stem)
     report.meta["sets"][stem] = {"questions": len(rows), "documents": documents, "words": words, "seconds": seconds}
     report.meta["verdicts"][stem] = verdicts(result)
     report.add(**{

@@ -158,11 +158,12 @@ def answer_table(figures: Figures, meta: Meta) -> list[str]:
 
 
 def cell(name: str, figures: Figures, meta: Meta) -> str:
-    """A rate in per cent with its interval."""
+    """A rate in per cent, with its interval if it has one."""
     if name not in figures:
         return ""
-    low, high = meta["intervals"][name]
-    return f"{100 * figures[name]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    interval = meta["intervals"].get(name)
+    told = f" [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]" if interval else ""
+    return f"{100 * figures[name]:.0f}{told}"
 
 
 KNOWLEDGE = {
@@ -174,6 +175,8 @@ KNOWLEDGE = {
     "wrong": "another document's neuron",
     "random": "random weights of the same norm",
     "hybrid": "own neuron and passage",
+    "long": "the same facts in a long document",
+    "long_own": "own neurons on the same questions",
 }
 COSTS = {
     "coverage": "possible answers with a sound question",
@@ -187,7 +190,11 @@ COSTS = {
 def knowledge_table(figures: Figures, meta: Meta) -> list[str]:
     """Match of every way of asking on every set in per cent, with its interval; then what it takes."""
     sets = meta.get("sets", {})
-    rows = [(words, *(cell(f"{name}_{stem}", figures, meta) for stem in sets)) for name, words in KNOWLEDGE.items()]
+    rows = [
+        (words, *(cell(f"{name}_{stem}", figures, meta) for stem in sets))
+        for name, words in KNOWLEDGE.items()
+        if any(f"{name}_{stem}" in figures for stem in sets)
+    ]
     costs = [
         (words, *(written(figures[f"{name}_{stem}"]) for stem in sets))
         for name, words in COSTS.items()

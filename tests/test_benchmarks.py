@@ -337,6 +337,29 @@ def test_held_out_titles_are_neither_asked_about_nor_shown_in_training(bench):
     assert {doc["title"] for one in written for doc in one["passage"]} == {open_title}
 
 
+def test_rows_are_written_where_the_answer_comes_back_and_people_s_questions_stay(bench, tmp_path):
+    made, written = bench("self_rows"), bench("self_rows").Written
+    text = "The mill of Oskerby opened in 1987 and is run by Ilse Maranth."
+    mill = made.Passage(
+        "Oskerby", text, [("Who runs it?", ["ilse maranth"], "search"), ("Why?", ["for fun"], "search")]
+    )
+    tries = [
+        written("1987", "When did it open?", "in 1987"),
+        written("1987", "Who opened it?", "Ilse Maranth"),  # another answer comes back
+        written("1987", "Did it open in 1987?", "1987"),  # gives itself away
+        written("1987", "What year?", "1988"),
+    ]
+    rows = list(made.rows_of(mill, tries))
+    assert [(row["question"], row["answer"]) for row in rows] == [
+        ("Who runs it?", "Ilse Maranth"), ("When did it open?", "1987"),
+    ]  # fmt: skip
+    out = tmp_path / "rows.jsonl"
+    assert made.add(out, rows) == 2
+    assert made.missing([mill, made.Passage("Carrow", "Another text.")], out) == [
+        made.Passage("Carrow", "Another text.")
+    ]
+
+
 GOOD = """
 import sys
 from pathlib import Path
