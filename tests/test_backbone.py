@@ -9,9 +9,9 @@ import torch
 
 from conftest import make_tiny
 from neurag import loading as module
-from neurag.config import NeuragError, UsageError
+from neurag.config import NOT_STATED, NeuragError, UsageError
 from neurag.loading import load_backbone
-from neurag.prompts import NOT_STATED, question_prompt
+from neurag.prompts import question_prompt
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])

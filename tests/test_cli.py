@@ -319,6 +319,8 @@ def test_ask_json_is_the_answer_and_nothing_else(capsys, fake):
 def test_ask_says_when_no_neuron_fired(capsys, fake):
     fake.reply = SILENT
     assert NO_NEURON in run(capsys, "ask", "Who?", "--bank", "b")[1]
+    fake.reply = Answer("Not stated.", "neurag", abstained=True)  # a neuron fired, and the answer says enough
+    assert NO_NEURON not in run(capsys, "ask", "Who?", "--bank", "b")[1]
 
 
 def test_ask_explain(capsys, fake):

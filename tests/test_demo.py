@@ -127,7 +127,7 @@ def test_what_is_printed(shown, tmp_path):
     assert "system match seconds per question prompt tokens" in text
     assert "NeuRAG was right in 83% of 35 questions, more often than RAG (74%)" in text
     assert "weakest on questions about two documents: 0% of 6" in text
-    assert "no neuron fired at 20% of them" in text
+    assert "declined to answer 20% of them" in text
     assert (tmp_path / "kept").is_dir()
     assert errors == ""  # no terminal: nothing in the first ten seconds
 

@@ -10,10 +10,10 @@ import torch
 
 from conftest import make_tiny
 from neurag.app.cli import main
-from neurag.config import BASE_MODEL, NeuragError, TaskOptions, UsageError
+from neurag.config import BASE_MODEL, NOT_STATED, NeuragError, TaskOptions, UsageError
 from neurag.loading import load_backbone
 from neurag.lora import ALL, Lora, applied, fold, start
-from neurag.prompts import NOT_STATED, question_prompt
+from neurag.prompts import question_prompt
 from neurag.tasks.examples import Packed, TaskRow, pack, read_rows
 from neurag.tasks.training import CHECKPOINT, batch_loss, train_task
 

@@ -24,6 +24,9 @@ BASE_MODEL = "smollm2-135m-instruct"
 DEFAULT_MODEL = f"{BASE_MODEL}+task"
 """The same with the task adapter that ships: it reads passages and writes questions."""
 
+NOT_STATED = "not stated"
+"""What a reader says when the passages do not hold the answer."""
+
 BATCH = 8
 """Questions that `Model.answers` answers side by side."""
 

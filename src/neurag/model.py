@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .answer import Answer, FiredNeuron, Timing
 from .backbone import Backbone
-from .config import BATCH, DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
+from .config import BATCH, DEFAULT_MODEL, NOT_STATED, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
 from .knowledge.bank import Bank
@@ -27,7 +27,7 @@ from .knowledge.calibration import bank_calibration
 from .knowledge.retrieval import Passages
 from .knowledge.spaces import open_space
 from .loading import load_backbone
-from .prompts import NOT_STATED, Prompt, question_prompt
+from .prompts import Prompt, question_prompt
 from .words import normalise
 
 

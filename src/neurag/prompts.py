@@ -16,8 +16,6 @@ from .backbone import Backbone
 from .config import UsageError
 
 SYSTEM = "Answer the question with a few words."
-NOT_STATED = "not stated"
-"""What a reader says when the passages do not hold the answer."""
 WORDINGS = {
     "question": "Write a question whose answer is in brackets: {}",
     "search": "Write a search query whose answer is in brackets: {}",

@@ -89,7 +89,7 @@ class DemoResult:
     kinds: tuple[KindScore, ...]
     unanswerable: int
     abstained: float
-    """Share of the unanswerable questions at which no neuron fired."""
+    """Share of the unanswerable questions at which no neuron fired, or the answer was that it is not stated."""
     routing: RoutingScore
     seconds: float
     """The whole demo, loading the model included."""
@@ -157,9 +157,9 @@ def closing(result: DemoResult) -> str:
         )
         said.append(f"It was weakest on questions about {worst.kind}: {worst.neurag:.0%} of {worst.questions}.")
     said.append(
-        f"The documents leave {result.unanswerable} questions open: no neuron fired at "
+        f"The documents leave {result.unanswerable} questions open: it declined to answer "
         f"{result.abstained:.0%} of them; at the others the answer is made up."
         if result.abstained < 1
-        else f"At all {result.unanswerable} questions that the documents leave open, no neuron fired."
+        else f"It declined to answer all {result.unanswerable} questions that the documents leave open."
     )
     return " ".join([*said, f"The demo took {result.seconds / 60:.1f} minutes."])

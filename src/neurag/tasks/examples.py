@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ..backbone import Backbone
-from ..config import NeuragError, UsageError
+from ..config import NOT_STATED, NeuragError, UsageError
 from ..knowledge.phrases import sentences_of
-from ..prompts import NOT_STATED, question_prompt, writing_request
+from ..prompts import question_prompt, writing_request
 from ..words import words
 
 LONGEST = 1600
