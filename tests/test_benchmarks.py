@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -358,6 +359,31 @@ def test_rows_are_written_where_the_answer_comes_back_and_people_s_questions_sta
     assert made.missing([mill, made.Passage("Carrow", "Another text.")], out) == [
         made.Passage("Carrow", "Another text.")
     ]
+
+
+def test_passages_of_one_title_make_a_long_document(bench):
+    made = bench("knowledge")
+    rows = [
+        {
+            "id": str(n),
+            "docs": [{"id": f"d{n}", "title": title, "text": f"start{n} " + "word " * 800, "relevant": True}],
+        }
+        for n, title in enumerate(("Oskerby", "Oskerby", "Carrow"))
+    ]
+    far = made.long_rows(rows)
+    assert [row["id"] for row in far] == ["0", "1"]  # Carrow is too short
+    assert len({row["docs"][0]["id"] for row in far}) == 1
+    assert all(f"start{n}" in far[0]["docs"][0]["text"] for n in (0, 1))
+
+
+def test_every_recipe_is_another_one(bench):
+    made = bench("recipes")
+    told = {
+        replace(made.EncodeOptions(), **encoding).recipe(replace(made.AugmentOptions(), **augmenting))
+        for encoding, augmenting in made.RECIPES.values()
+    }
+    assert len(told) == len(made.RECIPES)
+    assert set(made.QUICK) <= set(made.RECIPES)
 
 
 GOOD = """
