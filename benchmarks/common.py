@@ -76,6 +76,11 @@ def read_rows(folder: Path, stem: str, limit: int | None = None) -> list[dict[st
     return [json.loads(line) for line in lines[:limit]]
 
 
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSONL aside, then swap it in."""
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
 def find_rows(folder: Path, stem: str) -> Path | None:
     """STEM.jsonl.gz or STEM.jsonl, whichever is there."""
     return next((p for p in (folder / f"{stem}.jsonl.gz", folder / f"{stem}.jsonl") if p.exists()), None)

@@ -12,12 +12,22 @@ are in the JSON's meta. Not here: collections, in which a document has to be fou
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import Report, arguments, code_version, data_folder, gold_of, held_out, passages_of, read_rows, show
+from common import (
+    Report,
+    arguments,
+    code_version,
+    data_folder,
+    gold_of,
+    held_out,
+    passages_of,
+    read_rows,
+    show,
+    write_rows,
+)
 from neurag.app.progress import EvalProgress
 from neurag.backbone import Backbone
 from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions, EvalOptions
@@ -26,7 +36,6 @@ from neurag.evaluation.report import verdicts
 from neurag.evaluation.results import Result
 from neurag.evaluation.run import evaluate
 from neurag.evaluation.watch import Watch
-from neurag.files import write_whole
 from neurag.knowledge.augmentation import augment
 from neurag.knowledge.documents import Document, chunk_document
 from neurag.knowledge.pipeline import encode
@@ -87,16 +96,15 @@ def coverage(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any
     report.add(**{f"coverage_{stem}": sum(shares) / len(shares), f"asked_covered_{stem}": sum(asked) / len(asked)})
 
 
-def int8_loss(report: Report, backbone: Backbone, data: Path, rows: Sequence[Mapping[str, Any]], stem: str) -> None:
-    """Match of the same neurons stored in float16, less that of int8."""
+def float16_match(report: Report, backbone: Backbone, data: Path, rows: Sequence[Mapping[str, Any]]) -> float:
+    """Match of the same neurons stored in float16."""
     bank = data.with_suffix(".float16.bank")
     with EvalProgress() as progress:
         precise = EncodeOptions(precision="float16")
         encode(documents_of(rows), bank, options=precise, progress=progress, backbone=backbone)
         options = EvalOptions(systems=("neurag-oracle",), timed=0, seed=report.meta["seed"])
         result = evaluate(data, options, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))
-    whole = float(f"{result.systems['neurag-oracle'].match or 0.0:.5g}")  # as own was recorded
-    report.add(**{f"int8_loss_{stem}": whole - report.figures[f"own_{stem}"]})
+    return result.systems["neurag-oracle"].match or 0.0
 
 
 def long_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -119,7 +127,7 @@ def ask_long(
 ) -> None:
     """The same questions, asked of long documents that hold the same facts; beside it, of their own passages."""
     told = {one.id: bool(one.correct) for one in result.answers if one.system == "neurag-oracle"}
-    write_whole(data, "".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(data, rows)
     ask(report, backbone, data, {"neurag-oracle": "long"}, stem)
     report.add(**{f"long_own_{stem}": sum(told[row["id"]] for row in rows) / len(rows)})
 
@@ -127,13 +135,14 @@ def ask_long(
 def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Mapping[str, Any]], data: Path) -> None:
     """All figures of one set."""
     stem = data.stem
-    write_whole(data, "".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(data, rows)
     ask(report, plain, data, PLAIN, stem)
     result = ask(report, reader, data, NAMES, stem)
     documents, seconds = result.meta["documents"], result.meta["encode_seconds"]
     words = sum(len(document.text.split()) for document in documents_of(rows))
     coverage(report, reader, rows, stem)
-    int8_loss(report, reader, data, rows, stem)
+    own = result.systems["neurag-oracle"].match or 0.0
+    report.add(**{f"int8_loss_{stem}": float16_match(report, reader, data, rows) - own})
     if far := long_rows(rows):
         ask_long(report, reader, result, far, data.with_name(f"{stem}.long.jsonl"), stem)
     report.meta["sets"][stem] = {"questions": len(rows), "documents": documents, "words": words, "seconds": seconds}

@@ -11,7 +11,6 @@ Everything is made anew for the code as it is, beside the usual cache; a run tha
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Report, arguments, code_version, data_folder, find_rows, gold_of, held_out, read_rows, show
+from common import (
+    Report,
+    arguments,
+    code_version,
+    data_folder,
+    find_rows,
+    gold_of,
+    held_out,
+    read_rows,
+    show,
+    write_rows,
+)
 from neurag.app.progress import EvalProgress
 from neurag.backbone import Backbone, cache_folder
 from neurag.config import EvalOptions
@@ -29,7 +39,6 @@ from neurag.evaluation.report import verdicts
 from neurag.evaluation.results import Result
 from neurag.evaluation.run import evaluate
 from neurag.evaluation.watch import Watch
-from neurag.files import write_whole
 from neurag.knowledge.calibration import load_calibration
 from neurag.loading import load_backbone
 from task_rows import FILES
@@ -86,7 +95,7 @@ def measure(
 ) -> Result:
     """Evaluate one set and record its figures."""
     data = folder / f"{stem}.jsonl"
-    write_whole(data, "".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(data, rows)
     gold = {doc["id"] for row in rows for doc in gold_of(row)}
     options = EvalOptions(
         systems=size.systems, documents=max(size.documents, len(gold)), timed=0, seed=report.meta["seed"]

@@ -2,22 +2,20 @@
 
 Each recipe changes some options of the default one; every neuron is asked what people asked about its passage, with
 nothing in the prompt (own), questions about other passages (wrong), and with the passage pasted (hybrid); the passage
-alone stands beside it (prompt). Training
-seconds are of one process after the other: compare within a run only. docs/encoding.md has a whole run. Not here: the
-figures the default is judged by (knowledge.py).
+alone stands beside it (prompt). Training seconds are of one process after the other: compare within a run only. Not
+here: the figures the default is judged by (knowledge.py).
 
     python benchmarks/recipes.py [--quick] [--only NAME ...] [--model M] [--data DIR] [--json OUT]
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import Report, arguments, code_version, data_folder, show
+from common import Report, arguments, code_version, data_folder, show, write_rows
 from knowledge import FULL as RESERVED
 from knowledge import SETS, documents_of, passages
 from neurag.app.progress import EvalProgress
@@ -25,7 +23,6 @@ from neurag.backbone import Backbone
 from neurag.config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, EvalOptions
 from neurag.evaluation.run import evaluate
 from neurag.evaluation.watch import Watch
-from neurag.files import write_whole
 from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
 from quality import own_cache
@@ -88,7 +85,7 @@ def main() -> None:
     report.meta |= {"model": backbone.name, "questions": len(rows), "intervals": {}}
     with own_cache(backbone, f"recipes-{backbone.fingerprint[:8]}-{count}-{code_version()}") as cache:
         data = cache / "recipes.jsonl"
-        write_whole(data, "".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(data, rows)
         for name in names:
             measure(report, backbone, name, rows, data)
             kinds = (*SYSTEMS.values(), "coverage", "training_seconds")

@@ -22,9 +22,8 @@ from typing import Any
 from common import data_folder, gold_of, held_out, read_rows, tracked
 from neurag.backbone import Backbone
 from neurag.config import DEFAULT_MODEL, AugmentOptions
-from neurag.knowledge.augmentation import asked
-from neurag.knowledge.candidates import find_candidates
-from neurag.knowledge.questions import Written, write_questions
+from neurag.knowledge.augmentation import ask, is_sound
+from neurag.knowledge.questions import TOGETHER, Written
 from neurag.loading import load_backbone
 from neurag.words import holds, overlap, words
 from task_rows import FILES, STYLES, surface
@@ -36,7 +35,6 @@ COUNT, PLAIN = 320, 700
 not forgotten."""
 AGREES = 0.65
 """Share of words (F1) from which on the answer has come back."""
-TOGETHER = 8
 
 
 @dataclass
@@ -70,9 +68,9 @@ def rows_of(passage: Passage, written: Sequence[Written]) -> Iterator[dict[str, 
             yield {**shown, "question": question, "answer": answer, "style": style}
     text = words(passage.text)
     for one in written:
-        told, meant, question = words(one.told), words(one.answer), words(one.question)
-        given_away = holds(question, told) or holds(question, meant)
-        if overlap(told, meant) >= AGREES and holds(text, told) and not given_away:
+        meant = words(one.answer)
+        came_back = overlap(words(one.told), meant) >= AGREES
+        if came_back and is_sound(one, text) and not holds(words(one.question), meant):
             yield {**shown, "question": one.question, "answer": one.answer, "style": one.wording}
 
 
@@ -87,8 +85,7 @@ def write(backbone: Backbone, todo: Sequence[Passage], output: Path) -> Iterator
     """Ask about the passages, add their rows; yields how many of each lot."""
     lots = [todo[at : at + TOGETHER] for at in range(0, len(todo), TOGETHER)]
     for lot in tracked(lots, "lots of passages"):
-        wanted = [list(asked(find_candidates(p.text, AugmentOptions().questions), AugmentOptions())) for p in lot]
-        made = write_questions(backbone, [(p.title, p.text) for p in lot], wanted)
+        _, made = ask(backbone, [(p.title, p.text) for p in lot], AugmentOptions())
         yield add(
             output, [row for passage, written in zip(lot, made, strict=True) for row in rows_of(passage, written)]
         )

@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .config import NOT_STATED
+from .words import normalise
+
 
 @dataclass(frozen=True)
 class FiredNeuron:
@@ -66,3 +69,12 @@ class Answer:
         del out["ranked"]
         out["neurons"] = [asdict(n) for n in self.neurons]
         return out
+
+
+def declines(text: str) -> bool:
+    """Whether a text is the reader's way to say that it does not know.
+
+    >>> declines("Not stated.")
+    True
+    """
+    return normalise(text) == NOT_STATED

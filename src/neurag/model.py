@@ -17,9 +17,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .answer import Answer, FiredNeuron, Timing
+from .answer import Answer, FiredNeuron, Timing, declines
 from .backbone import Backbone
-from .config import BATCH, DEFAULT_MODEL, NOT_STATED, AnswerOptions, RouteOptions, UsageError
+from .config import BATCH, DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
 from .knowledge.bank import Bank
@@ -28,7 +28,6 @@ from .knowledge.retrieval import Passages
 from .knowledge.spaces import open_space
 from .loading import load_backbone
 from .prompts import Prompt, question_prompt
-from .words import normalise
 
 
 class Model:
@@ -161,7 +160,7 @@ class Model:
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
         said = reply.shown.strip()
         silent = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
-        abstained = silent or normalise(said) == NOT_STATED
+        abstained = silent or declines(said)
         ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
         return Answer(said, options.mode, abstained, neurons, None, timing, ranked)
 

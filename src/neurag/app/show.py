@@ -20,10 +20,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..answer import Answer, FiredNeuron
-from ..config import BATCH, NOT_STATED
+from ..answer import Answer, FiredNeuron, declines
+from ..config import BATCH
 from ..knowledge.documents import clean_text
-from ..words import normalise
 from .progress import EncodeProgress, clock
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def show_answer(console: Console, answer: Answer, explain: bool = False, said: b
     """Show an answer and the neurons behind it; `said` leaves out the text, which was streamed."""
     if not said:
         show_line(console, answer.answer)
-    if answer.abstained and normalise(answer.answer) != NOT_STATED:  # which says it by itself
+    if answer.abstained and not declines(answer.answer):  # which says it by itself
         console.print(Text(NO_NEURON, style="yellow"), soft_wrap=True)
     if answer.conflict:
         show_line(console, "the documents disagree: " + " | ".join(answer.conflict))

@@ -63,13 +63,19 @@ def augment(
 
 
 def _write(backbone: Backbone, chunks: Sequence[Chunk], options: AugmentOptions) -> list[Augmentation]:
-    found = [find_candidates(chunk.text, options.questions) for chunk in chunks]
-    shown = [(chunk.document.title, chunk.text) for chunk in chunks]
-    written = write_questions(backbone, shown, [list(asked(row, options)) for row in found])
+    found, written = ask(backbone, [(chunk.document.title, chunk.text) for chunk in chunks], options)
     return [_assemble(c.text, row, made, options) for c, row, made in zip(chunks, found, written, strict=True)]
 
 
-def asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
+def ask(
+    backbone: Backbone, passages: Sequence[tuple[str, str]], options: AugmentOptions
+) -> tuple[list[list[Candidate]], list[list[Written]]]:
+    """Possible answers of each (title, text), and the questions written for them with what is answered."""
+    found = [find_candidates(text, options.questions) for _, text in passages]
+    return found, write_questions(backbone, passages, [list(_asked(row, options)) for row in found])
+
+
+def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
     """Every candidate in as many wordings as it shall have; neighbours begin with different ones."""
     for turn in range(options.phrasings):
         for place, c in enumerate(found):
@@ -81,7 +87,7 @@ def _assemble(
 ) -> Augmentation:
     """Sound questions; where none covers a likely answer, or anything in a sentence, the sentence is asked back."""
     passage = words(text)
-    sound = [w for w in written if _sound(w, passage)]
+    sound = [w for w in written if is_sound(w, passage)]
     told = [words(w.told) for w in sound]
     covered = [c for c in found if any(overlap(one, words(c.answer)) >= AGREES for one in told)]
     sentences = {c.sentence for c in covered}
@@ -99,7 +105,7 @@ def _assemble(
     return Augmentation(questions, tuple(echoes.items()), tuple(completions.items()), round(share, 4))
 
 
-def _sound(written: Written, passage: Sequence[str]) -> bool:
+def is_sound(written: Written, passage: Sequence[str]) -> bool:
     """A question whose answer stands in the passage and not in the question itself."""
     told = words(written.told)
     return holds(passage, told) and not holds(words(written.question), told)
