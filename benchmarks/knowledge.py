@@ -12,7 +12,7 @@ are in the JSON's meta. Not here: collections, in which a document has to be fou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,17 @@ from common import (
     show,
     write_rows,
 )
-from neurag.app.progress import EvalProgress
+from neurag.app.progress import EncodeProgress
 from neurag.backbone import Backbone
-from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions, EvalOptions
+from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions
 from neurag.evaluation.metrics import match
 from neurag.evaluation.report import verdicts
 from neurag.evaluation.results import Result
-from neurag.evaluation.run import evaluate
-from neurag.evaluation.watch import Watch
 from neurag.knowledge.augmentation import augment
 from neurag.knowledge.documents import Document, chunk_document
 from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
-from quality import own_cache
+from quality import ask_all, own_cache
 
 SETS = ("squad_same_article", "nq_open_oracle")
 NAMES = {
@@ -50,17 +48,23 @@ NAMES = {
 """Figures by system, of the backbone with the task adapter."""
 PLAIN = {"closed": "closed_plain", "rag-oracle": "prompt_plain"}
 FULL, QUICK = 200, 12
-LONG = 1500
-"""Words of a long document, at least."""
+LONG, TITLES = 3000, 3
+"""Words of a long document, at least, and how many there are."""
+
+
+def unseen(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows about a held-out passage that answers them, with that passage only."""
+    for row in rows:
+        gold = gold_of(row)
+        if len(gold) == 1 and held_out(gold[0]["title"]) and match(gold[0]["text"], row["answers"]):
+            yield {**row, "docs": gold}
 
 
 def passages(folder: Path, stem: str, count: int, first: int = 0) -> list[dict[str, Any]]:
     """Rows about `count` held-out passages, in the order of their ids' hashes, with the gold passage only."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in read_rows(folder, stem):
-        gold = gold_of(row)
-        if len(gold) == 1 and held_out(gold[0]["title"]) and match(gold[0]["text"], row["answers"]):
-            found.setdefault(gold[0]["id"], []).append(row | {"docs": gold})
+    for row in unseen(read_rows(folder, stem)):
+        found.setdefault(row["docs"][0]["id"], []).append(row)
     taken = sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[first : first + count]
     return [row for name in taken for row in found[name]]
 
@@ -72,9 +76,7 @@ def documents_of(rows: Sequence[Mapping[str, Any]]) -> list[Document]:
 
 def ask(report: Report, backbone: Backbone, data: Path, names: Mapping[str, str], stem: str) -> Result:
     """Ask the systems and record match, EM and F1 under their names."""
-    options = EvalOptions(systems=tuple(names), timed=0, seed=report.meta["seed"])
-    with EvalProgress() as progress:
-        result = evaluate(data, options, backbone=backbone, watch=Watch(progress, progress.asking))
+    result = ask_all(backbone, data, names, report.meta["seed"])
     for system, name in names.items():
         told = result.systems[system]
         report.meta["intervals"][f"{name}_{stem}"] = [told.match_low, told.match_high]
@@ -99,37 +101,49 @@ def coverage(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any
 def float16_match(report: Report, backbone: Backbone, data: Path, rows: Sequence[Mapping[str, Any]]) -> float:
     """Match of the same neurons stored in float16."""
     bank = data.with_suffix(".float16.bank")
-    with EvalProgress() as progress:
+    with EncodeProgress() as progress:
         precise = EncodeOptions(precision="float16")
         encode(documents_of(rows), bank, options=precise, progress=progress, backbone=backbone)
-        options = EvalOptions(systems=("neurag-oracle",), timed=0, seed=report.meta["seed"])
-        result = evaluate(data, options, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))
+    result = ask_all(backbone, data, ("neurag-oracle",), report.meta["seed"], bank)
     return result.systems["neurag-oracle"].match or 0.0
 
 
-def long_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows whose passages make a long document together with the others of their title, each with that document."""
-    titles: dict[str, list[Document]] = {}
-    for document in documents_of(rows):
-        titles.setdefault(document.title, []).append(document)
-    joined = {title: "\n\n".join(part.text for part in parts) for title, parts in titles.items()}
+def long_documents(rows: Iterable[Mapping[str, Any]], titles: int) -> list[list[dict[str, Any]]]:
+    """Of the titles with `LONG` words, the first few by hash: the rows about their passages, up to that length."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in unseen(rows):
+        doc = row["docs"][0]
+        found.setdefault(doc["title"], {}).setdefault(doc["id"], []).append(row)
     made = []
-    for row in rows:
-        title = row["docs"][0]["title"]
-        if len(joined[title].split()) >= LONG:
-            doc = {"id": f"long {title}", "title": title, "text": joined[title], "relevant": True}
-            made.append({**row, "docs": [doc]})
-    return made
+    for title in sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        words, taken = 0, []
+        for about in found[title].values():
+            if words < LONG:
+                words += len(about[0]["docs"][0]["text"].split())
+                taken += about
+        if words >= LONG:
+            made.append(taken)
+    return made[:titles]
 
 
-def ask_long(
-    report: Report, backbone: Backbone, result: Result, rows: Sequence[Mapping[str, Any]], data: Path, stem: str
-) -> None:
-    """The same questions, asked of long documents that hold the same facts; beside it, of their own passages."""
-    told = {one.id: bool(one.correct) for one in result.answers if one.system == "neurag-oracle"}
-    write_rows(data, rows)
-    ask(report, backbone, data, {"neurag-oracle": "long"}, stem)
-    report.add(**{f"long_own_{stem}": sum(told[row["id"]] for row in rows) / len(rows)})
+def joined(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows, each with one document that holds the passages of all."""
+    documents = documents_of(rows)
+    text = "\n\n".join(document.text for document in documents)
+    doc = {"id": f"long {documents[0].id}", "title": documents[0].title, "text": text, "relevant": True}
+    return [{**row, "docs": [doc]} for row in rows]
+
+
+def ask_long(report: Report, backbone: Backbone, folder: Path, cache: Path) -> None:
+    """Questions about the passages of long documents: of each passage's own neuron, and of the whole document's."""
+    groups = long_documents(read_rows(folder, SETS[0]), TITLES)
+    for name, rows in {
+        "long_own": [row for group in groups for row in group],
+        "long": [row for group in groups for row in joined(group)],
+    }.items():
+        data = cache / f"{name}.jsonl"
+        write_rows(data, rows)
+        ask(report, backbone, data, {"neurag-oracle": name}, SETS[0])
 
 
 def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Mapping[str, Any]], data: Path) -> None:
@@ -143,8 +157,6 @@ def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Ma
     coverage(report, reader, rows, stem)
     own = result.systems["neurag-oracle"].match or 0.0
     report.add(**{f"int8_loss_{stem}": float16_match(report, reader, data, rows) - own})
-    if far := long_rows(rows):
-        ask_long(report, reader, result, far, data.with_name(f"{stem}.long.jsonl"), stem)
     report.meta["sets"][stem] = {"questions": len(rows), "documents": documents, "words": words, "seconds": seconds}
     report.meta["verdicts"][stem] = verdicts(result)
     report.add(**{
@@ -166,6 +178,8 @@ def main() -> None:
             measure(report, plain, reader, rows, cache / f"{stem}.jsonl")
             told = [(n, report.figures[f"{n}_{stem}"]) for n in (*PLAIN.values(), *NAMES.values())]
             show(f"{stem}, {len(rows)} questions", ("system", "match"), told)
+        if not asked.quick:
+            ask_long(report, reader, folder, cache)
     report.finish()
 
 

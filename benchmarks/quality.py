@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,15 @@ def own_cache(backbone: Backbone, name: str) -> Iterator[Path]:
             os.environ["NEURAG_CACHE"] = before
 
 
+def ask_all(
+    backbone: Backbone, data: Path, systems: Iterable[str], seed: int, bank: Path | None = None, documents: int = 0
+) -> Result:
+    """What the systems answer to the rows of a file, with progress; a bank is made where none is named."""
+    options = EvalOptions(systems=tuple(systems), documents=documents, timed=0, seed=seed)
+    with EvalProgress() as progress:
+        return evaluate(data, options, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))
+
+
 def measure(
     report: Report, backbone: Backbone, folder: Path, stem: str, rows: Sequence[Mapping[str, Any]], size: Size
 ) -> Result:
@@ -97,11 +106,8 @@ def measure(
     data = folder / f"{stem}.jsonl"
     write_rows(data, rows)
     gold = {doc["id"] for row in rows for doc in gold_of(row)}
-    options = EvalOptions(
-        systems=size.systems, documents=max(size.documents, len(gold)), timed=0, seed=report.meta["seed"]
-    )
-    with EvalProgress() as progress:
-        result = evaluate(data, options, backbone=backbone, watch=Watch(progress, progress.asking))
+    documents = max(size.documents, len(gold))
+    result = ask_all(backbone, data, size.systems, report.meta["seed"], documents=documents)
     told = {name: figures for name, figures in result.systems.items() if figures.match is not None}
     report.meta["intervals"] |= {f"match_{n}_{stem}": [f.match_low, f.match_high] for n, f in told.items()}
     report.meta["verdicts"][stem] = verdicts(result)

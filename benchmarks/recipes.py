@@ -18,14 +18,12 @@ from typing import Any
 from common import Report, arguments, code_version, data_folder, show, write_rows
 from knowledge import FULL as RESERVED
 from knowledge import SETS, documents_of, passages
-from neurag.app.progress import EvalProgress
+from neurag.app.progress import EncodeProgress
 from neurag.backbone import Backbone
-from neurag.config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, EvalOptions
-from neurag.evaluation.run import evaluate
-from neurag.evaluation.watch import Watch
+from neurag.config import DEFAULT_MODEL, AugmentOptions, EncodeOptions
 from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
-from quality import own_cache
+from quality import ask_all, own_cache
 
 Changes = Mapping[str, Any]
 RECIPES: Mapping[str, tuple[Changes, Changes]] = {
@@ -61,10 +59,9 @@ def measure(report: Report, backbone: Backbone, name: str, rows: Sequence[Mappin
     encoding, augmenting = RECIPES[name]
     options, augment = replace(EncodeOptions(), **encoding), replace(AugmentOptions(), **augmenting)
     bank, documents = data.with_suffix(f".{name}.bank"), documents_of(rows)
-    with EvalProgress() as progress:
+    with EncodeProgress() as progress:
         made = encode(documents, bank, options=options, augment=augment, progress=progress, backbone=backbone)
-        asked = EvalOptions(systems=tuple(SYSTEMS), timed=0, seed=report.meta["seed"])
-        result = evaluate(data, asked, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))
+    result = ask_all(backbone, data, SYSTEMS, report.meta["seed"], bank)
     told = {SYSTEMS[system]: figures for system, figures in result.systems.items()}
     report.meta["intervals"][name] = {kind: [one.match_low, one.match_high] for kind, one in told.items()}
     report.add(**{f"{kind}_{name}": one.match for kind, one in told.items() if one.match is not None})

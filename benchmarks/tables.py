@@ -175,8 +175,8 @@ KNOWLEDGE = {
     "wrong": "another document's neuron",
     "random": "random weights of the same norm",
     "hybrid": "own neuron and passage",
-    "long": "the same facts in a long document",
-    "long_own": "own neurons on the same questions",
+    "long": "questions about long documents (3,000 words), the document's neurons",
+    "long_own": "the same questions, each passage's own neuron",
 }
 COSTS = {
     "coverage": "possible answers with a sound question",

@@ -361,17 +361,20 @@ def test_rows_are_written_where_the_answer_comes_back_and_people_s_questions_sta
     ]
 
 
-def test_passages_of_one_title_make_a_long_document(bench):
+def test_passages_of_one_title_make_a_long_document(bench, monkeypatch):
     made = bench("knowledge")
+    monkeypatch.setattr(made, "held_out", lambda title: title != "Seen")
+    titles = ("Oskerby", "Oskerby", "Carrow", "Seen", "Seen", "Oskerby")
     rows = [
         {
-            "id": str(n),
-            "docs": [{"id": f"d{n}", "title": title, "text": f"start{n} " + "word " * 800, "relevant": True}],
+            "id": str(n), "answers": [f"start{n}"],
+            "docs": [{"id": f"d{n}", "title": title, "text": f"start{n} " + "word " * 1600, "relevant": True}],
         }
-        for n, title in enumerate(("Oskerby", "Oskerby", "Carrow"))
-    ]
-    far = made.long_rows(rows)
-    assert [row["id"] for row in far] == ["0", "1"]  # Carrow is too short
+        for n, title in enumerate(titles)
+    ]  # fmt: skip
+    (group,) = made.long_documents(rows, 3)  # Carrow is too short, Seen was trained on
+    assert [row["id"] for row in group] == ["0", "1"]  # that is long enough
+    far = made.joined(group)
     assert len({row["docs"][0]["id"] for row in far}) == 1
     assert all(f"start{n}" in far[0]["docs"][0]["text"] for n in (0, 1))
 
