@@ -43,8 +43,9 @@ RECIPES: Mapping[str, tuple[Changes, Changes]] = {
     "two_phrasings": ({}, {"phrasings": 2}),
     "questions_12": ({}, {"questions": 12}),
     "questions_32": ({}, {"questions": 32}),
-    "asked_back_none": ({}, {"asked_back": 0.0}),
-    "asked_back_all": ({}, {"asked_back": 1.0}),
+    "asked_back_none": ({}, {"asked_back": 0}),
+    "asked_back_40": ({}, {"asked_back": 40}),
+    "none_written": ({}, {"questions": 0}),
     "search_only": ({}, {"questions": 10, "wordings": ("search",)}),
 }
 """By name: changes of EncodeOptions and of AugmentOptions."""

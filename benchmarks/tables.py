@@ -179,7 +179,7 @@ KNOWLEDGE = {
     "long_own": "the same questions, each passage's own neuron",
 }
 COSTS = {
-    "coverage": "possible answers with a sound question",
+    "coverage": "of what may be asked, answered by the lessons (estimate)",
     "asked_covered": "questions whose answer is among those learned",
     "pipeline_documents_per_second": "documents of 100 words a second, whole pipeline",
     "bytes_per_document": "bytes of a neuron",

@@ -15,6 +15,7 @@ from neurag.loading import load_backbone
 from neurag.lora import ALL, Lora, applied, fold, start
 from neurag.prompts import question_prompt
 from neurag.tasks.examples import Packed, TaskRow, pack, read_rows
+from neurag.tasks.matching import UnitSpace, match_loss, matches
 from neurag.tasks.training import CHECKPOINT, batch_loss, train_task
 
 MILL = (("Oskerby", "The mill of Oskerby opened in 1987 and is run by Ilse Maranth."),)
@@ -48,9 +49,10 @@ def test_packed_segments_do_not_see_each_other(tiny):
 
 
 def test_an_adapter_learns_and_a_stopped_run_ends_the_same(tiny, tmp_path):
-    packed = pack(tiny, ROWS)
-    whole = train_task(tiny, packed, OPTIONS, tmp_path / "whole")
+    packed, passages = pack(tiny, ROWS), matches(tiny, ROWS, seed=0)
+    whole = train_task(tiny, packed, passages, OPTIONS, tmp_path / "whole")
     assert whole.loss < float(batch_loss(tiny, packed)) - 0.5
+    assert whole.match_loss < float(match_loss(tiny, UnitSpace.of(tiny), passages)) - 0.1
 
     class Stopped(Exception):
         pass
@@ -60,9 +62,9 @@ def test_an_adapter_learns_and_a_stopped_run_ends_the_same(tiny, tmp_path):
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_task(tiny, packed, OPTIONS, tmp_path / "again", stop)
+        train_task(tiny, packed, passages, OPTIONS, tmp_path / "again", stop)
     assert (tmp_path / "again" / CHECKPOINT).exists()
-    train_task(tiny, packed, OPTIONS, tmp_path / "again")
+    train_task(tiny, packed, passages, OPTIONS, tmp_path / "again")
     made, again = (Lora.load(tmp_path / name / "task.safetensors") for name in ("whole", "again"))
     for name in made.up:
         assert torch.equal(made.up[name], again.up[name])
@@ -77,17 +79,17 @@ def test_a_checkpoint_of_other_rows_is_not_taken_up(tiny, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_task(tiny, packed, OPTIONS, tmp_path, stop)
+        train_task(tiny, packed, [], OPTIONS, tmp_path, stop)
     steps = []
-    train_task(tiny, packed[:1], OPTIONS, tmp_path, lambda told: steps.append(told.step))
+    train_task(tiny, packed[:1], [], OPTIONS, tmp_path, lambda told: steps.append(told.step))
     assert steps[0] == 1
 
 
 def test_an_adapter_is_trained_further(tiny, tmp_path):
     packed, short = pack(tiny, ROWS), replace(OPTIONS, epochs=1)
-    first = train_task(tiny, packed, short, tmp_path / "first")
+    first = train_task(tiny, packed, [], short, tmp_path / "first")
     begun = Lora.load(tmp_path / "first" / "task.safetensors")
-    more = train_task(tiny, packed, replace(short, rank=2), tmp_path / "more", begin=begun)
+    more = train_task(tiny, packed, [], replace(short, rank=2), tmp_path / "more", begin=begun)
     assert more.loss < first.loss
     assert json.loads((tmp_path / "more" / "task.json").read_text())["rank"] == OPTIONS.rank
     same = begun.unfinished(2.0).finished(2.0)

@@ -52,8 +52,8 @@ class AugmentOptions:
     """Ways of asking (`prompts.WORDINGS`), in turn."""
     phrasings: int = 1
     """Questions written for each answer, each in another wording."""
-    asked_back: float = 0.5
-    """Share of the answers, the likeliest first, whose sentences are asked back where no question covers them."""
+    asked_back: int = 24
+    """Likeliest answers whose sentences are asked back (echoes.py) where no question covers them."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
@@ -108,8 +108,12 @@ class TaskOptions:
     """Rank of the adapter in every matrix."""
     learning_rate: float = 1e-3
     """AdamW's rate at its highest."""
-    epochs: int = 1
-    """Passes over the rows."""
+    epochs: float = 1
+    """Passes over the rows to read and write from; may be a fraction."""
+    matching: float = 1
+    """Passes over the passages whose sentences are matched with their questions (tasks/matching.py); 0: none."""
+    matched: int = 6
+    """Passages matched in a step."""
     batch_tokens: int = 2048
     """Tokens of a step, padding included."""
     warm_up: float = 0.03

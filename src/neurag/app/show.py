@@ -114,7 +114,7 @@ def show_done(console: Console, done: Plan | EncodeReport, bank: Path) -> None:
         if done.encoded and done.seconds:
             split = ", ".join(f"{name} {clock(spent)}" for name, spent in done.split.items())
             text += f" ({done.documents / done.seconds:.2g} documents/s: {split})"
-            text += f"; questions were found for {done.coverage:.0%} of the possible answers"
+            text += f"; the lessons answer about {done.coverage:.0%} of what may be asked"
     show_line(console, text)
 
 

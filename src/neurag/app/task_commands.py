@@ -42,6 +42,7 @@ def train_task(
     from ..loading import adapter_file, load_backbone
     from ..lora import Lora
     from ..tasks.examples import pack, read_rows
+    from ..tasks.matching import matches
     from ..tasks.training import train_task
     from .progress import TaskMeter
     from .show import show_line
@@ -49,6 +50,7 @@ def train_task(
     rows = read_rows(data)
     lora = Lora.load(adapter_file(model, begin)) if begin else None
     backbone = load_backbone(model)
+    examples, passages = pack(backbone, rows), matches(backbone, rows, options.seed) if options.matching else []
     with TaskMeter(errors()) as progress:
-        report = train_task(backbone, pack(backbone, rows), options, output, progress, lora)
+        report = train_task(backbone, examples, passages, options, output, progress, lora)
     show_line(errors(), f"{report.examples} passages, last loss {report.loss:.2f}: use it as --model {model}+{output}")

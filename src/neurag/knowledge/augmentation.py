@@ -22,13 +22,13 @@ from ..config import AugmentOptions
 from ..files import write_whole
 from ..words import holds, overlap, words
 from .candidates import Candidate, find_candidates
+from .coverage import COVERS, coverage
 from .documents import Chunk
+from .echoes import ask_back
 from .questions import Asked, Written, write_questions
 
-FORMAT = "12"
+FORMAT = "13"
 KINDS = ("questions", "echoes", "completions")
-AGREES = 0.5
-"""Share of words (F1) from which on a learned answer covers a possible one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Augmentation:
     completions: tuple[tuple[str, str], ...]
     """(beginning of a sentence, its rest): the passage's own text, where no sound question is about it."""
     coverage: float = 0.0
-    """Share of the candidate answers that a sound question is answered by."""
+    """Share of what may be asked that a question or a sentence asked back is answered by (coverage.py)."""
 
     def __len__(self) -> int:
         return len(self.questions) + len(self.echoes) + len(self.completions)
@@ -71,8 +71,9 @@ def ask(
     backbone: Backbone, passages: Sequence[tuple[str, str]], options: AugmentOptions
 ) -> tuple[list[list[Candidate]], list[list[Written]]]:
     """Possible answers of each (title, text), and the questions written for them with what is answered."""
-    found = [find_candidates(text, options.questions) for _, text in passages]
-    return found, write_questions(backbone, passages, [list(_asked(row, options)) for row in found])
+    found = [find_candidates(text, max(options.questions, options.asked_back)) for _, text in passages]
+    asked = [list(_asked(row[: options.questions], options)) for row in found]
+    return found, write_questions(backbone, passages, asked)
 
 
 def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
@@ -89,19 +90,19 @@ def _assemble(
     passage = words(text)
     sound = [w for w in written if is_sound(w, passage)]
     told = [words(w.told) for w in sound]
-    covered = [c for c in found if any(overlap(one, words(c.answer)) >= AGREES for one in told)]
+    covered = [c for c in found if any(overlap(one, words(c.answer)) >= COVERS for one in told)]
     sentences = {c.sentence for c in covered}
     echoes: dict[str, str] = {}
     completions: dict[str, str] = {}
     for place, c in enumerate(found):
         new, at = c.sentence not in sentences, c.sentence.find(c.answer)
-        if c not in covered and (new or place < options.asked_back * len(found)):
-            echoes[_echo(c, at)] = c.answer
+        if c not in covered and (new or place < options.asked_back):
+            echoes[ask_back(c)] = c.answer
         if new and at > 12:
             completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
         sentences.add(c.sentence)
     questions = tuple((w.question, w.told) for w in sound)
-    share = len(covered) / max(1, len(found))
+    share = coverage(text, [answer for _, answer in (*questions, *echoes.items())])
     return Augmentation(questions, tuple(echoes.items()), tuple(completions.items()), round(share, 4))
 
 
@@ -109,17 +110,6 @@ def is_sound(written: Written, passage: Sequence[str]) -> bool:
     """A question whose answer stands in the passage and not in the question itself."""
     told = words(written.told)
     return holds(passage, told) and not holds(words(written.question), told)
-
-
-def _echo(candidate: Candidate, at: int) -> str:
-    """The sentence asked back: "The mill opened in what year?"."""
-    parts = candidate.answer.split()
-    ask = {"date": "what date", "name": "who or what", "number": "what number"}.get(candidate.kind, "what")
-    if candidate.kind == "number" and len(parts) > 1:
-        ask = f"how many {' '.join(parts[1:])}"
-    rest = candidate.sentence[at + len(candidate.answer) :].rstrip(".!? ")
-    asked = f"{candidate.sentence[:at]}{ask}{rest}?"
-    return asked[0].upper() + asked[1:]
 
 
 def _key(backbone: Backbone, chunk: Chunk, options: AugmentOptions) -> str:

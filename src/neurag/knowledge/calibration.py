@@ -70,13 +70,19 @@ class Calibration:
 
 def load_calibration(backbone: Backbone) -> Calibration:
     """The backbone's calibration, computed on first use (about 20 s on two cores) and then cached."""
-    folder = files("neurag.knowledge").joinpath("neutral")
-    text, questions = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("neutral.tsv", "questions.tsv"))
+    text, questions = neutral_texts()
     key = hashlib.sha256(f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{text}{questions}".encode()).hexdigest()[:16]
     path = cache_folder() / "calibration" / f"{key}.safetensors"
     if not path.exists():
         save_calibration(path, calibrate(backbone, text, questions))
     return read_calibration(path, backbone)
+
+
+def neutral_texts() -> tuple[str, str]:
+    """The texts that ship: lines of topic, tab, paragraph; and lines of wordings of one question, tabs between."""
+    folder = files("neurag.knowledge").joinpath("neutral")
+    text, questions = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("neutral.tsv", "questions.tsv"))
+    return text, questions
 
 
 def bank_calibration(bank: str | Path, backbone: Backbone) -> Calibration:
@@ -109,9 +115,8 @@ def save_calibration(path: Path, made: Calibration) -> None:
 
 @torch.no_grad()
 def calibrate(backbone: Backbone, text: str, questions: str) -> Calibration:
-    """Read the neutral text (lines of topic, tab, paragraph) once as documents and once as answers, and the
-    neutral questions (lines of wordings of one question, tabs between)."""
-    lines = [line.split("\t", 1) for line in text.splitlines() if "\t" in line]
+    """Read the neutral text once as documents and once as answers, and the neutral questions."""
+    lines = _topics(text)
     layer = max(1, round(backbone.depth / 3))
     states = torch.cat(list(_document_states(backbone, [body for _, body in lines], layer)))
     mean = states.mean(0)
@@ -120,13 +125,22 @@ def calibrate(backbone: Backbone, text: str, questions: str) -> Calibration:
     values, axes = values.flip(0)[:width], axes.flip(1)[:, :width]
     whiten = axes / torch.sqrt(values + 1e-3 * values.mean())
     neutral = torch.nn.functional.normalize((states - mean) @ whiten, dim=-1)[:NEUTRAL_KEYS]
-    unit_mean, unit_scale = _unit_statistics(backbone, lines[::3])
-    asked, asked_mean = asked_directions(backbone, questions.strip().split("\n"), unit_scale)
-    tensors = (mean, whiten, neutral, unit_mean, unit_scale, asked, asked_mean)
+    tensors = (mean, whiten, neutral, *calibrate_units(backbone, text, questions))
     digest = hashlib.sha256(str(layer).encode())
     for tensor in tensors:
         digest.update(tensor.float().cpu().numpy().tobytes())
     return Calibration(layer, *tensors, version=digest.hexdigest()[:16])
+
+
+@torch.no_grad()
+def calibrate_units(backbone: Backbone, text: str, questions: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """unit_mean, unit_scale, asked and asked_mean of a Calibration."""
+    unit_mean, unit_scale = _unit_statistics(backbone, _topics(text)[::3])
+    return unit_mean, unit_scale, *asked_directions(backbone, questions.strip().split("\n"), unit_scale)
+
+
+def _topics(text: str) -> list[list[str]]:
+    return [line.split("\t", 1) for line in text.splitlines() if "\t" in line]
 
 
 def _document_states(backbone: Backbone, texts: list[str], layer: int) -> Iterator[Tensor]:

@@ -52,7 +52,7 @@ class NeuronRow:
     neuron: Array  # int8 or float16, as the manifest says, [L * R * D]
     scale: Array  # float32 [L * R], one for each row of B
     pairs: int = 0  # training texts it was made from
-    coverage: float = 0.0  # share of the passage's candidate answers that a sound question asks for
+    coverage: float = 0.0  # share of what may be asked that its lessons answer (coverage.py)
     created: str = ""  # ISO 8601 time, filled in by the bank
 
 

@@ -73,11 +73,11 @@ def pack(backbone: Backbone, rows: Iterable[TaskRow]) -> list[Packed]:
 def _segments(backbone: Backbone, row: TaskRow) -> Iterator[tuple[tuple[int, ...], Segment]]:
     yield _segment(backbone, row.passages, row.question, row.answer or NOT_STATED, READING)
     if row.style and row.answer and len(row.passages) == 1:
-        request = writing_request(row.answer, _sentence(row), row.style)
+        request = writing_request(row.answer, asked_sentence(row), row.style)
         yield _segment(backbone, row.passages, request, row.question, WRITING)
 
 
-def _sentence(row: TaskRow) -> str:
+def asked_sentence(row: TaskRow) -> str:
     """Of the sentences that hold the answer, the one most like the question."""
     asked = set(words(row.question))
     held = [s for s in sentences_of(row.passages[0][1]) if row.answer and row.answer in s]

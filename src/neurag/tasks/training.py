@@ -1,9 +1,11 @@
-"""Training a task adapter: LoRA on every matrix of every layer, on packed examples, with checkpoints.
+"""Training a task adapter: LoRA on every matrix of every layer, with checkpoints.
 
-Batches hold about the same number of tokens; the order follows from the seed alone, so a stopped run goes on where it
-was and ends with the same adapter. Not here: what is learned (examples.py), how an adapter is used (loading.py).
+Two losses are added up: of packed examples to read and write from (examples.py), and of passages to match with their
+questions (matching.py). The order follows from the seed alone, so a stopped run goes on where it was and ends with the
+same adapter. Not here: how an adapter is used (loading.py).
 
-    >>> train_task(backbone, pack(backbone, rows), TaskOptions(), Path("my-adapter"))     # doctest: +SKIP
+    >>> examples, passages = pack(backbone, rows), matches(backbone, rows, seed=0)           # doctest: +SKIP
+    >>> train_task(backbone, examples, passages, TaskOptions(), Path("my-adapter"))          # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from ..loading import TASK_FILE
 from ..lora import ALL, Lora, applied, start
 from ..packed import Columns, Piece, segment_mask
 from .examples import Packed
+from .matching import Match, UnitSpace, match_loss
 
 CHECKPOINT = "training.pt"
 POOL = 64
@@ -41,6 +44,8 @@ class TaskProgress:
     steps: int
     loss: float
     """Mean negative log likelihood a token of the last steps, in nats."""
+    match_loss: float
+    """The same a question, of passages that are matched."""
     tokens_per_second: float
     seconds_left: float
 
@@ -50,10 +55,14 @@ class TaskReport:
     """What a run did."""
 
     examples: int
+    matches: int
     steps: int
     tokens: int
+    """Of the examples and matches, once each."""
     loss: float
     """Mean of the last steps, in nats a token."""
+    match_loss: float
+    """Mean of the last steps, in nats a question."""
     seconds: float
     """Of this run; one that went on with a checkpoint does not know the earlier ones'."""
 
@@ -61,6 +70,7 @@ class TaskReport:
 def train_task(
     backbone: Backbone,
     examples: Sequence[Packed],
+    passages: Sequence[Match],
     options: TaskOptions,
     folder: Path,
     progress: Callable[[TaskProgress], None] | None = None,
@@ -77,9 +87,10 @@ def train_task(
         options = replace(options, rank=begin.rank)
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
-    lora, last = train_adapter(backbone, examples, options, folder / CHECKPOINT, progress, begin)
-    tokens = options.epochs * sum(map(len, examples))
-    report = TaskReport(len(examples), last.steps, tokens, round(last.loss, 4), round(time.perf_counter() - begun, 1))
+    lora, last = train_adapter(backbone, examples, passages, options, folder / CHECKPOINT, progress, begin)
+    tokens, losses = sum(map(len, [*examples, *passages])), (round(last.loss, 4), round(last.match_loss, 4))
+    seconds = round(time.perf_counter() - begun, 1)
+    report = TaskReport(len(examples), len(passages), last.steps, tokens, *losses, seconds)
     lora.save(folder / TASK_FILE, small=True)
     told = {"model": backbone.name, "backbone": backbone.fingerprint} | asdict(options) | asdict(report)
     write_whole(folder / "task.json", json.dumps(told, indent=2) + "\n")
@@ -90,41 +101,94 @@ def train_task(
 def train_adapter(
     backbone: Backbone,
     examples: Sequence[Packed],
+    passages: Sequence[Match],
     options: TaskOptions,
     path: Path,
     progress: Callable[[TaskProgress], None] | None = None,
     begin: Lora | None = None,
 ) -> tuple[Lora, TaskProgress]:
     """The adapter, and where its training ended. Goes on with the checkpoint at `path` if it is of the same run."""
-    run = f"{backbone.fingerprint} {options} {hash_of(examples)} {begin.fingerprint if begin else ''}"
-    batches = _batches(examples, options)
+    run = f"{backbone.fingerprint} {options} {hash_of([*examples, *passages])} {begin.fingerprint if begin else ''}"
+    steps = _dealt(_batches(examples, options), _matched(len(passages), options))
     fresh = begin.unfinished(options.scale) if begin else start(backbone, options.rank, options.seed, ALL)
     parameters = [*fresh.down.values(), *fresh.up.values()]
     optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
-    first, recent = _restore(path, fresh, optimiser, run), [math.nan]
-    begun, tokens = time.perf_counter(), 0
-    told = TaskProgress(first, len(batches), math.nan, math.nan, math.nan)
     with applied(backbone, fresh, options.scale, backbone.dtype), torch.enable_grad():
-        for step in range(first, len(batches)):
-            optimiser.param_groups[0]["lr"] = options.learning_rate * _share(step, len(batches), options.warm_up)
+        # measured before a checkpoint is taken up: the same for a stopped run
+        space = UnitSpace.of(backbone) if any(matched for _, matched in steps) else None
+        first = _restore(path, fresh, optimiser, run)
+        meter = _Meter(first, len(steps))
+        for step in range(first, len(steps)):
+            read, matched = [examples[i] for i in steps[step][0]], [passages[i] for i in steps[step][1]]
+            optimiser.param_groups[0]["lr"] = options.learning_rate * _share(step, len(steps), options.warm_up)
             optimiser.zero_grad()
-            loss = batch_loss(backbone, [examples[i] for i in batches[step]])
-            loss.backward()  # type: ignore[no-untyped-call]
+            losses = [batch_loss(backbone, read) if read else None]
+            losses += [match_loss(backbone, space, matched) if matched and space else None]
+            for loss in losses:
+                if loss is not None:
+                    loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
-            recent = [x for x in (*recent, float(loss.detach())) if math.isfinite(x)][-20:]
-            tokens += sum(len(examples[i]) for i in batches[step])
             if (step + 1) % options.save_every == 0:
                 _save(path, fresh, optimiser, step + 1, run)
-            spent = time.perf_counter() - begun
-            left = spent / (step + 1 - first) * (len(batches) - step - 1)
-            told = TaskProgress(step + 1, len(batches), sum(recent) / len(recent), tokens / spent, left)
+            meter.add(losses, sum(map(len, [*read, *matched])))
             if progress:
-                progress(told)
-    return fresh.finished(options.scale), told
+                progress(meter.told())
+    return fresh.finished(options.scale), meter.told()
 
 
-def hash_of(examples: Sequence[Packed]) -> str:
+class _Meter:
+    """How far a run is, how fast, and its last losses."""
+
+    def __init__(self, first: int, steps: int) -> None:
+        self.first, self.steps, self.done, self.tokens = first, steps, first, 0
+        self.begun = time.perf_counter()
+        self.recent: tuple[list[float], list[float]] = [], []
+
+    def add(self, losses: Sequence[Tensor | None], tokens: int) -> None:
+        """One step more."""
+        for recent, loss in zip(self.recent, losses, strict=True):
+            recent += [] if loss is None else [float(loss.detach())]
+            del recent[:-20]
+        self.done, self.tokens = self.done + 1, self.tokens + tokens
+
+    def told(self) -> TaskProgress:
+        """For whoever watches."""
+        loss, match = (sum(x) / len(x) if x else math.nan for x in self.recent)
+        spent, done = time.perf_counter() - self.begun, self.done - self.first
+        left = spent / done * (self.steps - self.done) if done else math.nan
+        return TaskProgress(self.done, self.steps, loss, match, self.tokens / spent, left)
+
+
+def _dealt(read: Sequence[list[int]], matched: Sequence[list[int]]) -> list[tuple[list[int], list[int]]]:
+    """What is read and what is matched in each step: the shorter list is spread over the longer one."""
+    steps = max(len(read), len(matched))
+
+    def spread(batches: Sequence[list[int]]) -> list[list[int]]:
+        turns = [(step * len(batches) // steps, (step + 1) * len(batches) // steps) for step in range(steps)]
+        return [batches[a] if b > a else [] for a, b in turns]
+
+    return list(zip(spread(read), spread(matched), strict=True))
+
+
+def _matched(count: int, options: TaskOptions) -> list[list[int]]:
+    """Numbers of the passages matched in each step, in an order of their own."""
+    drawn = random.Random(f"matching {options.seed}")
+    order = _passes(count, options.matching, drawn)
+    return [order[at : at + options.matched] for at in range(0, len(order), options.matched)]
+
+
+def _passes(count: int, passes: float, drawn: random.Random) -> list[int]:
+    """The numbers below `count` in as many random orders; of the last one a part."""
+    rest = round(count * passes)
+    order: list[int] = []
+    while rest > 0 and count:
+        order += drawn.sample(range(count), count)[:rest]
+        rest -= count
+    return order
+
+
+def hash_of(examples: Sequence[Packed | Match]) -> str:
     """Hash of all that is learned."""
     digest = hashlib.sha256()
     for example in examples:
@@ -167,13 +231,13 @@ def _batches(examples: Sequence[Packed], options: TaskOptions) -> list[list[int]
     """Numbers of the examples of each step: every epoch its own order, alike lengths together."""
     drawn = random.Random(options.seed)
     made: list[list[int]] = []
-    for _ in range(options.epochs):
-        order = drawn.sample(range(len(examples)), len(examples))
-        size = max(1, POOL * options.batch_tokens * len(examples) // max(1, sum(map(len, examples))))
+    order = _passes(len(examples), options.epochs, drawn)
+    size = max(1, POOL * options.batch_tokens * len(examples) // max(1, sum(map(len, examples))))
+    for first in range(0, len(order), len(examples)):
         epoch: list[list[int]] = []
-        for at in range(0, len(order), size):
+        for at in range(first, min(first + len(examples), len(order)), size):
             held: list[int] = []
-            for number in sorted(order[at : at + size], key=lambda i: len(examples[i])):
+            for number in sorted(order[at : min(at + size, first + len(examples))], key=lambda i: len(examples[i])):
                 if held and (len(held) + 1) * len(examples[number]) > options.batch_tokens:
                     epoch.append(held)
                     held = []

@@ -1,0 +1,35 @@
+"""Coverage: how much of what people may ask about a text its lessons answer.
+
+An estimate from the text alone, by the weights that find possible answers (candidates.py). Not here: whether a lesson
+is learned, or found by another wording (benchmarks/knowledge.py asks what people asked).
+
+    >>> round(coverage("The mill opened in Oskerby on 9 April 1987.", ["9 April 1987"]), 1)
+    0.7
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from ..words import words
+from .candidates import Passage
+
+COVERS = 0.5
+"""Share of words (F1) from which on an answer covers a phrase."""
+
+
+def coverage(text: str, answers: Iterable[str]) -> float:
+    """The share, 0..1, of what may be asked that is answered; 0 where nothing in the text looks like an answer.
+
+    Every phrase counts by the chance that somebody asks for it; an answer that shares half of its words covers it.
+    """
+    passage = Passage(text)
+    told = [one for one in (set(words(answer)) for answer in answers) if one]
+    total = covered = 0.0
+    for key, span in {passage.key(span): span for span in passage.spans}.items():
+        chance = 1 / (1 + math.exp(-passage.score(span)))
+        wanted = set(words(key))
+        total += chance
+        covered += chance * any(2 * len(one & wanted) >= COVERS * (len(one) + len(wanted)) for one in told)
+    return covered / total if total else 0.0

@@ -1,0 +1,151 @@
+"""Matching: the backbone learns to see a question and the sentence that answers it as alike, with no passage in view.
+
+A neuron answers by what the units of its layers hold at the end of the question: the lesson nearest to it speaks
+(docs/encoding.md). So for a passage, of its sentences asked back (knowledge/echoes.py) the one for the right answer
+shall be nearest to the question a person asked: InfoNCE over the sentences of the same passage, on the cosine of the
+units of the band's layers at the last prompt token. Not here: reading and writing (examples.py), the loop
+(training.py).
+
+    >>> examples = matches(backbone, rows, seed=0)                       # doctest: +SKIP
+    >>> match_loss(backbone, UnitSpace.of(backbone), examples[:6])       # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..backbone import Backbone
+from ..config import EncodeOptions
+from ..hooks import read_input
+from ..knowledge.asking import floored
+from ..knowledge.calibration import calibrate_units, neutral_texts
+from ..knowledge.candidates import Candidate, find_candidates
+from ..knowledge.echoes import ask_back
+from ..knowledge.neurons import band_layers
+from ..packed import Columns, Piece, segment_mask
+from ..prompts import question_prompt
+from ..words import overlap, words
+from .examples import TaskRow, asked_sentence
+
+CANDIDATES, ECHOES, QUESTIONS = 24, 9, 5
+"""Possible answers of a passage that are looked at; of them asked back; and questions about it, at most."""
+SAME = 0.8
+"""Share of words (F1) from which on a possible answer is the right one."""
+SHARPNESS = 10.0
+"""What cosines are multiplied by before the softmax."""
+SEGMENTS = 14
+"""Prompts that share a row and its beginning."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """Prompts about one passage as token ids, and which belong together."""
+
+    head: tuple[int, ...]
+    """What all prompts begin with."""
+    echoes: tuple[tuple[int, ...], ...]
+    """The sentences asked back, without the head."""
+    questions: tuple[tuple[int, ...], ...]
+    """The questions of people, without the head."""
+    right: tuple[tuple[int, ...], ...]
+    """Of each question, the numbers of the sentences asked back for its answer; never empty."""
+
+    def __len__(self) -> int:
+        return sum(map(len, (*self.echoes, *self.questions)))
+
+
+@dataclass(frozen=True)
+class UnitSpace:
+    """Where likeness is measured: layers, and the usual mean and spread of their units, [L, F]."""
+
+    layers: tuple[int, ...]
+    mean: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> UnitSpace:
+        """The layers of the default band, calibrated on the backbone as it acts now."""
+        _, scale, _, mean = calibrate_units(backbone, *neutral_texts())
+        layers = band_layers(backbone.depth, EncodeOptions().band)
+        rows = list(layers)
+        return cls(layers, mean[rows], floored(scale[rows]))
+
+
+def matches(backbone: Backbone, rows: Iterable[TaskRow], seed: int) -> list[Match]:
+    """One Match for every passage that a row asks about alone and answers, in the order of the rows."""
+    about: dict[tuple[str, str], list[TaskRow]] = {}
+    for row in rows:
+        if len(row.passages) == 1 and row.answer:
+            about.setdefault(row.passages[0], []).append(row)
+    drawn = random.Random(seed)
+    made = (_match(backbone, passage[1], asked[:QUESTIONS], drawn) for passage, asked in about.items())
+    return [one for one in made if one]
+
+
+def _match(backbone: Backbone, text: str, rows: Sequence[TaskRow], drawn: random.Random) -> Match | None:
+    found = find_candidates(text, CANDIDATES)
+    wanted = [c for row in rows for c in _right(row, found)]
+    taken = list(dict.fromkeys(wanted))
+    others = [c for c in found if c not in taken]
+    taken += drawn.sample(others, min(len(others), max(3, ECHOES - len(taken))))
+    right = [tuple(n for n, c in enumerate(taken) if _same(c, row)) for row in rows]
+    asked = [row.question for row, told in zip(rows, right, strict=True) if told]
+    if not asked or len(taken) < 2:
+        return None
+    prompts = [question_prompt(backbone, text) for text in (*map(ask_back, taken), *asked)]
+    tails = tuple(prompt.tail for prompt in prompts)
+    return Match(prompts[0].head, tails[: len(taken)], tails[len(taken) :], tuple(told for told in right if told))
+
+
+def _right(row: TaskRow, found: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that are a row's answer; where none is, its answer in the sentence it most likely comes from."""
+    told = [c for c in found if _same(c, row)]
+    sentence = asked_sentence(row)
+    if told or not found or not sentence or row.answer is None:
+        return told
+    kind = "number" if row.answer[0].isdigit() else "name" if row.answer[0].isupper() else "phrase"
+    return [replace(found[0], answer=row.answer, sentence=sentence, kind=kind)]
+
+
+def _same(candidate: Candidate, row: TaskRow) -> bool:
+    return overlap(words(candidate.answer), words(row.answer or "")) >= SAME
+
+
+def match_loss(backbone: Backbone, space: UnitSpace, batch: Sequence[Match]) -> Tensor:
+    """Mean over the questions of -log of the share that the right sentences of their passage have."""
+    states = _states(backbone, space, [tail for one in batch for tail in (*one.echoes, *one.questions)], batch[0].head)
+    losses, at = [], 0
+    for one in batch:
+        echoes, questions = states[at : at + len(one.echoes)], states[at + len(one.echoes) :][: len(one.questions)]
+        at += len(one.echoes) + len(one.questions)
+        alike = SHARPNESS * questions @ echoes.T  # [questions, echoes]
+        for told, right in zip(alike, one.right, strict=True):
+            losses.append(torch.logsumexp(told, 0) - torch.logsumexp(told[list(right)], 0))
+    return torch.stack(losses).mean()
+
+
+def _states(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...]], head: tuple[int, ...]) -> Tensor:
+    """[n, L F] unit vectors: what the units hold at the end of each prompt; every layer counts alike."""
+    order = sorted(range(len(tails)), key=lambda n: len(tails[n]))
+    groups = [order[at : at + SEGMENTS] for at in range(0, len(order), SEGMENTS)]
+    pieces = [[Piece(0, 0, head), *(Piece(s, len(head), tails[n]) for s, n in enumerate(g, 1))] for g in groups]
+    columns = Columns.of(pieces, backbone.device)
+    ends = {n: (row, len(head) + sum(len(tails[m]) for m in group[: place + 1]) - 1)
+            for row, group in enumerate(groups) for place, n in enumerate(group)}  # fmt: skip
+    rows, places = ([ends[n][side] for n in range(len(tails))] for side in (0, 1))
+    seen: list[Tensor] = []
+    with ExitStack() as stack:
+        for layer in space.layers:
+            stack.enter_context(read_input(backbone.down_projection(layer), lambda x: seen.append(x[rows, places])))
+        backbone.part(backbone.family.body)(
+            input_ids=columns.ids, position_ids=columns.places,
+            attention_mask=segment_mask(columns, columns, backbone.dtype), use_cache=False,
+        )  # fmt: skip
+    units = (torch.stack(seen, 1).float() - space.mean) / space.spread  # [n, L, F]
+    return torch.nn.functional.normalize(units, dim=-1).flatten(1) / len(space.layers) ** 0.5

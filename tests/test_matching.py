@@ -1,0 +1,122 @@
+"""Sentences asked back, and passages matched with their questions: each prompt counts alone, right ones are right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurag.knowledge.asking import read_units
+from neurag.knowledge.candidates import Candidate, find_candidates
+from neurag.knowledge.echoes import AROUND, ask_back
+from neurag.prompts import question_prompt
+from neurag.tasks.examples import TaskRow
+from neurag.tasks.matching import ECHOES, UnitSpace, match_loss, matches
+from neurag.tasks.training import _dealt
+
+MILL = (("Oskerby", "The mill of Oskerby (opened 1987) is run by Ilse Maranth. It grinds 40 tonnes a day for bakers."),)
+CARROW = (
+    ("Carrow", "The market of Carrow is held on Sundays. Bo Hask sells eels there, and Ada Brindle sells baskets."),
+)
+ROWS = [
+    TaskRow(MILL, "When did the mill open?", "1987"),
+    TaskRow(MILL, "Who runs the mill?", "Ilse Maranth"),
+    TaskRow(MILL, "Who built the bridge?", None),
+    TaskRow((*MILL, *CARROW), "Who sells eels?", "Bo Hask"),
+    TaskRow(CARROW, "When is the market held?", "on Sundays"),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "sentence", "asked"),
+    [
+        ("Ilse Maranth", "name", "It is run by Ilse Maranth.", "It is run by who or what?"),
+        ("1987", "number", "The mill (1987) stands.", "The mill (what number) stands?"),
+        ("40 tonnes", "number", "It grinds 40 tonnes a day.", "It grinds how many tonnes a day?"),
+        ("Oskerby", "name", "Oskerby's mill.", "Who or what's mill?"),
+        ("x", "tail", "x", "What?"),
+    ],
+)
+def test_a_sentence_is_asked_back(answer, kind, sentence, asked):
+    assert ask_back(Candidate(answer, sentence, kind)) == asked
+
+
+def test_a_long_sentence_is_cut_around_the_answer():
+    words = [f"w{n}" for n in range(60)]
+    told = ask_back(Candidate("w30", " ".join(words) + ".", "phrase"))
+    assert told == f"W{30 - AROUND} " + " ".join([*words[31 - AROUND : 30], "what", *words[31 : 31 + AROUND]]) + "?"
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=200))
+def test_any_candidate_can_be_asked_back(text):
+    for candidate in find_candidates(text, 8):
+        assert ask_back(candidate).endswith("?")
+
+
+def test_questions_meet_the_sentences_with_their_answers(tiny):
+    mill, carrow = matches(tiny, ROWS, seed=0)
+    assert len(mill.questions) == 2  # not the one without an answer
+    assert len(carrow.questions) == 1  # not the one about two passages
+    for one in (mill, carrow):
+        assert 2 <= len(one.echoes) <= ECHOES + 1
+    for asked, right in zip(("opened", "run"), mill.right, strict=True):
+        told = [tiny.tokenizer.decode(mill.echoes[n]) for n in right]
+        assert told
+        assert all(asked in one for one in told)
+    assert matches(tiny, ROWS, seed=0) == [mill, carrow]
+    assert matches(tiny, ROWS[2:3], seed=0) == []
+
+
+def test_an_answer_that_is_no_candidate_is_asked_back_too(tiny):
+    row = TaskRow(MILL, "What does the mill do?", "grinds 40 tonnes a day for")
+    (one,) = matches(tiny, [row], seed=0)
+    (right,) = one.right
+    assert "It what bakers" in tiny.tokenizer.decode(one.echoes[right[0]])
+
+
+def test_packed_prompts_do_not_see_each_other(tiny):
+    """The loss is the same as from the units of every prompt by itself."""
+    space, one = UnitSpace.of(tiny), matches(tiny, ROWS, seed=0)[0]
+    units = []
+    for tail in (*one.echoes, *one.questions):
+        with torch.no_grad():
+            seen = read_units(tiny, torch.tensor([[*one.head, *tail]]))
+        x = torch.stack([seen[layer][0, -1] for layer in space.layers])
+        units.append(torch.nn.functional.normalize((x - space.mean) / space.spread, dim=-1).flatten())
+    states = torch.stack(units) / len(space.layers) ** 0.5
+    echoes, questions = states[: len(one.echoes)], states[len(one.echoes) :]
+    shares = (10 * questions @ echoes.T).softmax(-1)
+    expected = -torch.stack([share[list(right)].sum().log() for share, right in zip(shares, one.right, strict=True)])
+    assert float(match_loss(tiny, space, [one])) == pytest.approx(float(expected.mean()), rel=1e-4)
+
+
+def test_questions_are_only_compared_with_their_own_passage(tiny):
+    space, both = UnitSpace.of(tiny), matches(tiny, ROWS, seed=0)
+    alone = [float(match_loss(tiny, space, [one])) for one in both]
+    asked = [len(one.questions) for one in both]
+    together = sum(x * n for x, n in zip(alone, asked, strict=True)) / sum(asked)
+    assert float(match_loss(tiny, space, both)) == pytest.approx(together, rel=1e-4)
+
+
+def test_a_right_sentence_that_is_the_question_costs_little(tiny):
+    one = matches(tiny, ROWS, seed=0)[1]
+    same = replace(one, questions=(one.echoes[one.right[0][0]],))
+    assert float(match_loss(tiny, UnitSpace.of(tiny), [same])) < float(match_loss(tiny, UnitSpace.of(tiny), [one]))
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_every_batch_has_its_turn_once(read, matched):
+    steps = _dealt([[n] for n in range(read)], [[n] for n in range(matched)])
+    assert len(steps) == max(read, matched)
+    for side, count in enumerate((read, matched)):
+        assert list(chain.from_iterable(step[side] for step in steps)) == list(range(count))
+
+
+def test_the_question_is_put_as_it_will_be_asked(tiny):
+    one = matches(tiny, ROWS, seed=0)[0]
+    assert (*one.head, *one.questions[0]) == question_prompt(tiny, ROWS[0].question).ids
