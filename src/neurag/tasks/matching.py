@@ -148,4 +148,5 @@ def _states(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...
             attention_mask=segment_mask(columns, columns, backbone.dtype), use_cache=False,
         )  # fmt: skip
     units = (torch.stack(seen, 1).float() - space.mean) / space.spread  # [n, L, F]
-    return torch.nn.functional.normalize(units, dim=-1).flatten(1) / len(space.layers) ** 0.5
+    states: Tensor = torch.nn.functional.normalize(units, dim=-1).flatten(1)
+    return states / len(space.layers) ** 0.5

@@ -88,7 +88,8 @@ def train_task(
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     lora, last = train_adapter(backbone, examples, passages, options, folder / CHECKPOINT, progress, begin)
-    tokens, losses = sum(map(len, [*examples, *passages])), (round(last.loss, 4), round(last.match_loss, 4))
+    tokens = sum(map(len, examples)) + sum(map(len, passages))
+    losses = round(last.loss, 4), round(last.match_loss, 4)
     seconds = round(time.perf_counter() - begun, 1)
     report = TaskReport(len(examples), len(passages), last.steps, tokens, *losses, seconds)
     lora.save(folder / TASK_FILE, small=True)
@@ -131,7 +132,7 @@ def train_adapter(
             optimiser.step()
             if (step + 1) % options.save_every == 0:
                 _save(path, fresh, optimiser, step + 1, run)
-            meter.add(losses, sum(map(len, [*read, *matched])))
+            meter.add(losses, sum(map(len, read)) + sum(map(len, matched)))
             if progress:
                 progress(meter.told())
     return fresh.finished(options.scale), meter.told()
