@@ -12,6 +12,7 @@ units of the band's layers at the last prompt token. Not here: reading and writi
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -149,4 +150,4 @@ def _states(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...
         )  # fmt: skip
     units = (torch.stack(seen, 1).float() - space.mean) / space.spread  # [n, L, F]
     states: Tensor = torch.nn.functional.normalize(units, dim=-1).flatten(1)
-    return states / len(space.layers) ** 0.5
+    return states / math.sqrt(len(space.layers))
