@@ -86,13 +86,13 @@ def ask(report: Report, backbone: Backbone, data: Path, names: Mapping[str, str]
 
 
 def coverage(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any]], stem: str) -> None:
-    """What of the passages, and of what people asked, the written questions cover (they are in the cache)."""
+    """What may be asked, and what people asked, that the lessons answer (they are in the cache)."""
     texts: dict[str, list[str]] = {}
     shares = []
     for document in documents_of(rows):
         chunks = chunk_document(document, backbone.count_tokens, EncodeOptions().chunk_tokens)
         made = augment(backbone, chunks, AugmentOptions())
-        texts[document.id] = [answer for one in made for _, answer in one.questions]
+        texts[document.id] = [answer for one in made for _, answer in (*one.questions, *one.echoes)]
         shares += [one.coverage for one in made]
     asked = [any(match(told, row["answers"]) for told in texts[row["docs"][0]["id"]]) for row in rows]
     report.add(**{f"coverage_{stem}": sum(shares) / len(shares), f"asked_covered_{stem}": sum(asked) / len(asked)})
@@ -137,6 +137,9 @@ def joined(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def ask_long(report: Report, backbone: Backbone, folder: Path, cache: Path) -> None:
     """Questions about the passages of long documents: of each passage's own neuron, and of the whole document's."""
     groups = long_documents(read_rows(folder, SETS[0]), TITLES)
+    if not groups:
+        report.note(f"no held-out title has {LONG} words: nothing was asked of long documents")
+        return
     for name, rows in {
         "long_own": [row for group in groups for row in group],
         "long": [row for group in groups for row in joined(group)],

@@ -91,9 +91,15 @@ def own_cache(backbone: Backbone, name: str) -> Iterator[Path]:
 
 
 def ask_all(
-    backbone: Backbone, data: Path, systems: Iterable[str], seed: int, bank: Path | None = None, documents: int = 0
+    backbone: Backbone,
+    data: Path,
+    systems: Iterable[str],
+    seed: int,
+    bank: Path | None = None,
+    documents: int | None = None,
 ) -> Result:
-    """What the systems answer to the rows of a file, with progress; a bank is made where none is named."""
+    """What the systems answer to the rows of a file, with progress; a bank is made where none is named, of as many of
+    the rows' documents (None: of all)."""
     options = EvalOptions(systems=tuple(systems), documents=documents, timed=0, seed=seed)
     with EvalProgress() as progress:
         return evaluate(data, options, bank=bank, backbone=backbone, watch=Watch(progress, progress.asking))

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from neurag.knowledge.asking import read_units
 from neurag.knowledge.candidates import Candidate, find_candidates
-from neurag.knowledge.echoes import AROUND, ask_back
+from neurag.knowledge.coverage import coverage
+from neurag.knowledge.echoes import AROUND, LETTERS, ask_back
 from neurag.prompts import question_prompt
 from neurag.tasks.examples import TaskRow
-from neurag.tasks.matching import ECHOES, UnitSpace, match_loss, matches
+from neurag.tasks.matching import ECHOES, LONGEST, SEGMENTS, UnitSpace, _groups, match_loss, matches
 from neurag.tasks.training import _dealt
 
 MILL = (("Oskerby", "The mill of Oskerby (opened 1987) is run by Ilse Maranth. It grinds 40 tonnes a day for bakers."),)
@@ -39,6 +40,8 @@ ROWS = [
         ("40 tonnes", "number", "It grinds 40 tonnes a day.", "It grinds how many tonnes a day?"),
         ("Oskerby", "name", "Oskerby's mill.", "Who or what's mill?"),
         ("x", "tail", "x", "What?"),
+        ("2", "number", "In 12 games he scored 2.", "In 12 games he scored what number?"),
+        ("about 40 tonnes", "number", "It grinds about 40 tonnes.", "It grinds what number?"),
     ],
 )
 def test_a_sentence_is_asked_back(answer, kind, sentence, asked):
@@ -49,6 +52,24 @@ def test_a_long_sentence_is_cut_around_the_answer():
     words = [f"w{n}" for n in range(60)]
     told = ask_back(Candidate("w30", " ".join(words) + ".", "phrase"))
     assert told == f"W{30 - AROUND} " + " ".join([*words[31 - AROUND : 30], "what", *words[31 : 31 + AROUND]]) + "?"
+
+
+def test_a_sentence_without_spaces_is_cut_too():
+    assert len(ask_back(Candidate("山", "水" * 500 + "山" + "火" * 500, "phrase"))) < 2 * LETTERS + 10
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "share"),
+    [
+        ("The mill opened in 1987.", "1987", (0.3, 1)),
+        ("Anna's mill burned in 1987\u20131990.", "1987\u20131990", (0.3, 1)),
+        ("It is Oskerby's mill.", "Oskerby's mill", (0.6, 1)),
+        ("The mill opened in 1987.", "Carrow", (0, 0)),
+        ("", "x", (0, 0)),
+    ],
+)
+def test_coverage_counts_what_is_answered(text, answer, share):
+    assert share[0] <= coverage(text, [answer]) <= share[1]
 
 
 @settings(deadline=None)
@@ -115,6 +136,14 @@ def test_every_batch_has_its_turn_once(read, matched):
     assert len(steps) == max(read, matched)
     for side, count in enumerate((read, matched)):
         assert list(chain.from_iterable(step[side] for step in steps)) == list(range(count))
+
+
+def test_long_prompts_do_not_share_a_row():
+    tails = [(0,) * n for n in (700, 3, 700, 5, *[4] * 20)]
+    groups = _groups(tails)
+    assert sorted(chain.from_iterable(groups)) == list(range(len(tails)))
+    assert all(sum(len(tails[n]) for n in group) <= LONGEST for group in groups)
+    assert all(len(group) <= SEGMENTS for group in groups)
 
 
 def test_the_question_is_put_as_it_will_be_asked(tiny):

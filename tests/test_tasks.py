@@ -26,7 +26,7 @@ ROWS = [
     TaskRow(MILL, "Who built the bridge?", None),
     TaskRow(BOTH, "When is the market held?", "on Sundays"),
 ]
-OPTIONS = TaskOptions(rank=4, epochs=6, batch_tokens=400, save_every=2, learning_rate=5e-3)
+OPTIONS = TaskOptions(rank=4, epochs=6, batch_tokens=400, save_every=2, learning_rate=5e-3, matching=12)
 
 
 def test_rows_about_the_same_passages_share_them(tiny):
@@ -52,7 +52,9 @@ def test_an_adapter_learns_and_a_stopped_run_ends_the_same(tiny, tmp_path):
     packed, passages = pack(tiny, ROWS), matches(tiny, ROWS, seed=0)
     whole = train_task(tiny, packed, passages, OPTIONS, tmp_path / "whole")
     assert whole.loss < float(batch_loss(tiny, packed)) - 0.5
-    assert whole.match_loss < float(match_loss(tiny, UnitSpace.of(tiny), passages)) - 0.1
+    only_read = train_task(tiny, packed, [], OPTIONS, tmp_path / "read")
+    assert only_read.match_loss is None
+    assert whole.match_loss < float(match_loss(tiny, UnitSpace.of(tiny), passages)) - 0.3
 
     class Stopped(Exception):
         pass
@@ -83,6 +85,12 @@ def test_a_checkpoint_of_other_rows_is_not_taken_up(tiny, tmp_path):
     steps = []
     train_task(tiny, packed[:1], [], OPTIONS, tmp_path, lambda told: steps.append(told.step))
     assert steps[0] == 1
+
+
+@pytest.mark.parametrize(("options", "wrong"), [({"epochs": 0, "matching": 0}, "nothing"), ({"matched": 0}, "matched")])
+def test_a_run_without_work_is_refused(tiny, tmp_path, options, wrong):
+    with pytest.raises(UsageError, match=wrong):
+        train_task(tiny, pack(tiny, ROWS), matches(tiny, ROWS, seed=0), replace(OPTIONS, **options), tmp_path)
 
 
 def test_an_adapter_is_trained_further(tiny, tmp_path):

@@ -53,7 +53,8 @@ class AugmentOptions:
     phrasings: int = 1
     """Questions written for each answer, each in another wording."""
     asked_back: int = 24
-    """Likeliest answers whose sentences are asked back (echoes.py) where no question covers them."""
+    """Likeliest answers whose sentences are asked back (echoes.py) where no question covers them; beyond these, one of
+    every sentence that nothing else asks about."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
@@ -115,7 +116,7 @@ class TaskOptions:
     matched: int = 6
     """Passages matched in a step."""
     batch_tokens: int = 2048
-    """Tokens of a step, padding included."""
+    """Tokens to read and write from in a step, padding included."""
     warm_up: float = 0.03
     """Share of the steps in which the rate rises; then it falls linearly to zero."""
     scale: float = 2.0

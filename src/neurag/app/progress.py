@@ -89,7 +89,8 @@ class TaskMeter(Meter):
 
     def __call__(self, told: TaskProgress) -> None:
         """Show one report."""
-        losses = [f"{name} {x:.2f}" for name, x in (("loss", told.loss), ("matching", told.match_loss)) if x == x]
+        both = ("loss", told.loss), ("matching", told.match_loss)
+        losses = [f"{name} {loss:.2f}" for name, loss in both if loss is not None]
         pace = ", ".join([*losses, f"{told.tokens_per_second:.0f} tokens/s", _left(told.seconds_left)])
         self.show("training", told.step, told.steps, "steps", pace)
 

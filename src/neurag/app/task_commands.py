@@ -31,7 +31,8 @@ def train_task(
     begin: BeginFlag = None,
     options: TaskFlags = TASK,
 ) -> None:
-    """Teach a backbone to read passages and to write questions about them; afterwards MODEL+FOLDER names it.
+    """Teach a backbone to read passages, to write questions about them, and to know questions by what they ask;
+    afterwards MODEL+FOLDER names it.
 
     A stopped run goes on where it was when the same command is given again.
 
@@ -53,4 +54,5 @@ def train_task(
     examples, passages = pack(backbone, rows), matches(backbone, rows, options.seed) if options.matching else []
     with TaskMeter(errors()) as progress:
         report = train_task(backbone, examples, passages, options, output, progress, lora)
-    show_line(errors(), f"{report.examples} passages, last loss {report.loss:.2f}: use it as --model {model}+{output}")
+    done = f"{report.examples} passages read, {report.matches} matched with questions"
+    show_line(errors(), f"{done}, in {report.steps} steps: use it as --model {model}+{output}")

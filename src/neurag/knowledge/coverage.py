@@ -27,9 +27,11 @@ def coverage(text: str, answers: Iterable[str]) -> float:
     passage = Passage(text)
     told = [one for one in (set(words(answer)) for answer in answers) if one]
     total = covered = 0.0
-    for key, span in {passage.key(span): span for span in passage.spans}.items():
+    for span in {passage.key(span): span for span in passage.spans}.values():
+        wanted = set(words(passage.answer(span)))
+        if not wanted:  # only marks
+            continue
         chance = 1 / (1 + math.exp(-passage.score(span)))
-        wanted = set(words(key))
         total += chance
         covered += chance * any(2 * len(one & wanted) >= COVERS * (len(one) + len(wanted)) for one in told)
     return covered / total if total else 0.0

@@ -11,25 +11,33 @@ backbone to see the two as alike (tasks/matching.py). Not here: which answers ar
 
 from __future__ import annotations
 
+import re
+
 from .candidates import Candidate
 
-AROUND = 9
-"""Words kept on each side of the answer."""
+AROUND, LETTERS = 9, 90
+"""Words, and characters, kept on each side of the answer, at most."""
 OPENINGS = {"date": "what date", "name": "who or what", "number": "what number"}
 
 
 def ask_back(candidate: Candidate) -> str:
     """The candidate's sentence as a question for the candidate."""
-    at = candidate.sentence.find(candidate.answer)
+    at = place_of(candidate.answer, candidate.sentence)
     before, after = candidate.sentence[:at], candidate.sentence[at + len(candidate.answer) :].rstrip(".!? ")
-    left = " ".join(before.split()[-AROUND:]) + before[len(before.rstrip()) :][:1]
-    right = after[: len(after) - len(after.lstrip())][:1] + " ".join(after.split()[:AROUND])
-    asked = f"{left}{_opening(candidate)}{right}?"
+    gap = before[len(before.rstrip()) :][:1], after[: len(after) - len(after.lstrip())][:1]
+    left, right = " ".join(before.split()[-AROUND:])[-LETTERS:], " ".join(after.split()[:AROUND])[:LETTERS]
+    asked = f"{left}{gap[0]}{_opening(candidate)}{gap[1]}{right}?"
     return asked[0].upper() + asked[1:]
 
 
+def place_of(answer: str, sentence: str) -> int:
+    """Where an answer begins in a sentence: as whole words if it stands there so, else anywhere; -1 if nowhere."""
+    found = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", sentence)
+    return found.start() if found else sentence.find(answer)
+
+
 def _opening(candidate: Candidate) -> str:
-    counted = candidate.answer.split()[1:]
-    if candidate.kind == "number" and counted:
+    first, *counted = candidate.answer.split()
+    if candidate.kind == "number" and first[0].isdigit() and counted:
         return f"how many {' '.join(counted)}"
     return OPENINGS.get(candidate.kind, "what")

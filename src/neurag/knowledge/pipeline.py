@@ -70,7 +70,7 @@ class EncodeReport:
     seconds: float
     skipped: tuple[Skipped, ...] = ()
     coverage: float = 0.0
-    """Mean over the chunks encoded: share of their candidate answers that a sound question asks for."""
+    """Mean over the chunks encoded: share of what may be asked about them that their lessons answer."""
     split: Mapping[str, float] = field(default_factory=dict)
     """Seconds by part of the work."""
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..backbone import Backbone
 from ..config import NOT_STATED, NeuragError, UsageError
+from ..knowledge.echoes import place_of
 from ..knowledge.phrases import sentences_of
 from ..prompts import question_prompt, writing_request
 from ..words import words
@@ -80,7 +81,7 @@ def _segments(backbone: Backbone, row: TaskRow) -> Iterator[tuple[tuple[int, ...
 def asked_sentence(row: TaskRow) -> str:
     """Of the sentences that hold the answer, the one most like the question."""
     asked = set(words(row.question))
-    held = [s for s in sentences_of(row.passages[0][1]) if row.answer and row.answer in s]
+    held = [s for s in sentences_of(row.passages[0][1]) if row.answer and place_of(row.answer, s) >= 0]
     return max(held, key=lambda s: len(asked & set(words(s))), default="")
 
 

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from ..backbone import Backbone
-from ..config import EncodeOptions
+from ..config import AugmentOptions, EncodeOptions
 from ..hooks import read_input
 from ..knowledge.asking import floored
 from ..knowledge.calibration import calibrate_units, neutral_texts
 from ..knowledge.candidates import Candidate, find_candidates
+from ..knowledge.coverage import COVERS
 from ..knowledge.echoes import ask_back
 from ..knowledge.neurons import band_layers
 from ..packed import Columns, Piece, segment_mask
@@ -34,14 +35,14 @@ from ..prompts import question_prompt
 from ..words import overlap, words
 from .examples import TaskRow, asked_sentence
 
-CANDIDATES, ECHOES, QUESTIONS = 24, 9, 5
-"""Possible answers of a passage that are looked at; of them asked back; and questions about it, at most."""
+ECHOES, OTHERS, QUESTIONS = 9, 3, 5
+"""Sentences asked back of a passage, the fewest wrong ones among them if there are any, and questions about it."""
 SAME = 0.8
 """Share of words (F1) from which on a possible answer is the right one."""
 SHARPNESS = 10.0
 """What cosines are multiplied by before the softmax."""
-SEGMENTS = 14
-"""Prompts that share a row and its beginning."""
+SEGMENTS, LONGEST = 14, 1024
+"""Prompts that share a row and its beginning, and their tokens, at most; a longer prompt is left out."""
 
 
 @dataclass(frozen=True)
@@ -79,28 +80,31 @@ class UnitSpace:
 
 
 def matches(backbone: Backbone, rows: Iterable[TaskRow], seed: int) -> list[Match]:
-    """One Match for every passage that a row asks about alone and answers, in the order of the rows."""
+    """One Match for every passage that a row asks about alone and whose answer is found in it, in the rows' order."""
     about: dict[tuple[str, str], list[TaskRow]] = {}
     for row in rows:
         if len(row.passages) == 1 and row.answer:
             about.setdefault(row.passages[0], []).append(row)
     drawn = random.Random(seed)
-    made = (_match(backbone, passage[1], asked[:QUESTIONS], drawn) for passage, asked in about.items())
-    return [one for one in made if one]
+    made = [_match(backbone, passage[1], asked[:QUESTIONS], drawn) for passage, asked in about.items()]
+    found = [one for one in made if one]
+    return [one for one in found if one.head == found[0].head]
 
 
 def _match(backbone: Backbone, text: str, rows: Sequence[TaskRow], drawn: random.Random) -> Match | None:
-    found = find_candidates(text, CANDIDATES)
-    wanted = [c for row in rows for c in _right(row, found)]
-    taken = list(dict.fromkeys(wanted))
-    others = [c for c in found if c not in taken]
-    taken += drawn.sample(others, min(len(others), max(3, ECHOES - len(taken))))
+    found = find_candidates(text, AugmentOptions().asked_back)
+    taken = list(dict.fromkeys(c for row in rows for c in _right(row, found)))
+    others = list(dict.fromkeys(c for c in found if not any(_likeness(c, row) >= COVERS for row in rows)))
+    taken += drawn.sample(others, min(len(others), max(OTHERS, ECHOES - len(taken))))
     right = [tuple(n for n, c in enumerate(taken) if _same(c, row)) for row in rows]
     asked = [row.question for row, told in zip(rows, right, strict=True) if told]
     if not asked or len(taken) < 2:
         return None
     prompts = [question_prompt(backbone, text) for text in (*map(ask_back, taken), *asked)]
     tails = tuple(prompt.tail for prompt in prompts)
+    # a tokenizer may join the head's last token with what follows; such a prompt cannot share it
+    if max(map(len, tails)) > LONGEST or any(prompt.head != prompts[0].head for prompt in prompts):
+        return None
     return Match(prompts[0].head, tails[: len(taken)], tails[len(taken) :], tuple(told for told in right if told))
 
 
@@ -110,12 +114,16 @@ def _right(row: TaskRow, found: Sequence[Candidate]) -> list[Candidate]:
     sentence = asked_sentence(row)
     if told or not found or not sentence or row.answer is None:
         return told
-    kind = "number" if row.answer[0].isdigit() else "name" if row.answer[0].isupper() else "phrase"
+    kind = "number" if row.answer.isdigit() else "name" if row.answer[0].isupper() else "phrase"
     return [replace(found[0], answer=row.answer, sentence=sentence, kind=kind)]
 
 
 def _same(candidate: Candidate, row: TaskRow) -> bool:
-    return overlap(words(candidate.answer), words(row.answer or "")) >= SAME
+    return _likeness(candidate, row) >= SAME
+
+
+def _likeness(candidate: Candidate, row: TaskRow) -> float:
+    return overlap(words(candidate.answer), words(row.answer or ""))
 
 
 def match_loss(backbone: Backbone, space: UnitSpace, batch: Sequence[Match]) -> Tensor:
@@ -131,10 +139,22 @@ def match_loss(backbone: Backbone, space: UnitSpace, batch: Sequence[Match]) -> 
     return torch.stack(losses).mean()
 
 
+def _groups(tails: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The numbers of the prompts of each row, alike in length."""
+    groups: list[list[int]] = []
+    tokens = 0
+    for number in sorted(range(len(tails)), key=lambda n: len(tails[n])):
+        if not groups or len(groups[-1]) == SEGMENTS or tokens + len(tails[number]) > LONGEST:
+            groups.append([])
+            tokens = 0
+        groups[-1].append(number)
+        tokens += len(tails[number])
+    return groups
+
+
 def _states(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...]], head: tuple[int, ...]) -> Tensor:
     """[n, L F] unit vectors: what the units hold at the end of each prompt; every layer counts alike."""
-    order = sorted(range(len(tails)), key=lambda n: len(tails[n]))
-    groups = [order[at : at + SEGMENTS] for at in range(0, len(order), SEGMENTS)]
+    groups = _groups(tails)
     pieces = [[Piece(0, 0, head), *(Piece(s, len(head), tails[n]) for s, n in enumerate(g, 1))] for g in groups]
     columns = Columns.of(pieces, backbone.device)
     ends = {n: (row, len(head) + sum(len(tails[m]) for m in group[: place + 1]) - 1)

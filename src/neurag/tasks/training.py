@@ -42,10 +42,10 @@ class TaskProgress:
 
     step: int
     steps: int
-    loss: float
-    """Mean negative log likelihood a token of the last steps, in nats."""
-    match_loss: float
-    """The same a question, of passages that are matched."""
+    loss: float | None
+    """Mean negative log likelihood a token of the last steps that read, in nats."""
+    match_loss: float | None
+    """The same a question, of the last steps that matched."""
     tokens_per_second: float
     seconds_left: float
 
@@ -59,10 +59,10 @@ class TaskReport:
     steps: int
     tokens: int
     """Of the examples and matches, once each."""
-    loss: float
-    """Mean of the last steps, in nats a token."""
-    match_loss: float
-    """Mean of the last steps, in nats a question."""
+    loss: float | None
+    """Mean of the last steps, in nats a token; None where nothing was read."""
+    match_loss: float | None
+    """Mean of the last steps, in nats a question; None where nothing was matched."""
     seconds: float
     """Of this run; one that went on with a checkpoint does not know the earlier ones'."""
 
@@ -83,13 +83,15 @@ def train_task(
     """
     if not examples:
         raise UsageError("no example is short enough to be learned: give shorter passages")
+    if options.matched < 1:
+        raise UsageError(f"--matched must be at least 1, not {options.matched}")
     if begin:
         options = replace(options, rank=begin.rank)
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     lora, last = train_adapter(backbone, examples, passages, options, folder / CHECKPOINT, progress, begin)
     tokens = sum(map(len, examples)) + sum(map(len, passages))
-    losses = round(last.loss, 4), round(last.match_loss, 4)
+    losses = (None if loss is None else round(loss, 4) for loss in (last.loss, last.match_loss))
     seconds = round(time.perf_counter() - begun, 1)
     report = TaskReport(len(examples), len(passages), last.steps, tokens, *losses, seconds)
     lora.save(folder / TASK_FILE, small=True)
@@ -111,6 +113,8 @@ def train_adapter(
     """The adapter, and where its training ended. Goes on with the checkpoint at `path` if it is of the same run."""
     run = f"{backbone.fingerprint} {options} {hash_of([*examples, *passages])} {begin.fingerprint if begin else ''}"
     steps = _dealt(_batches(examples, options), _matched(len(passages), options))
+    if not steps:
+        raise UsageError("there is nothing to learn: give more rows, or more --epochs or --matching")
     fresh = begin.unfinished(options.scale) if begin else start(backbone, options.rank, options.seed, ALL)
     parameters = [*fresh.down.values(), *fresh.up.values()]
     optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
@@ -123,11 +127,10 @@ def train_adapter(
             read, matched = [examples[i] for i in steps[step][0]], [passages[i] for i in steps[step][1]]
             optimiser.param_groups[0]["lr"] = options.learning_rate * _share(step, len(steps), options.warm_up)
             optimiser.zero_grad()
-            losses = [batch_loss(backbone, read) if read else None]
-            losses += [match_loss(backbone, space, matched) if matched and space else None]
-            for loss in losses:
-                if loss is not None:
-                    loss.backward()  # type: ignore[no-untyped-call]
+            losses = [
+                _learned(batch_loss(backbone, read)) if read else None,
+                _learned(match_loss(backbone, space, matched)) if matched and space else None,
+            ]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             if (step + 1) % options.save_every == 0:
@@ -138,6 +141,12 @@ def train_adapter(
     return fresh.finished(options.scale), meter.told()
 
 
+def _learned(loss: Tensor) -> float:
+    """Add a loss's gradients, and let go of what it held."""
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
+
+
 class _Meter:
     """How far a run is, how fast, and its last losses."""
 
@@ -146,19 +155,19 @@ class _Meter:
         self.begun = time.perf_counter()
         self.recent: tuple[list[float], list[float]] = [], []
 
-    def add(self, losses: Sequence[Tensor | None], tokens: int) -> None:
+    def add(self, losses: Sequence[float | None], tokens: int) -> None:
         """One step more."""
         for recent, loss in zip(self.recent, losses, strict=True):
-            recent += [] if loss is None else [float(loss.detach())]
+            recent += [] if loss is None else [loss]
             del recent[:-20]
         self.done, self.tokens = self.done + 1, self.tokens + tokens
 
     def told(self) -> TaskProgress:
         """For whoever watches."""
-        loss, match = (sum(x) / len(x) if x else math.nan for x in self.recent)
+        loss, match = (sum(x) / len(x) if x else None for x in self.recent)
         spent, done = time.perf_counter() - self.begun, self.done - self.first
         left = spent / done * (self.steps - self.done) if done else math.nan
-        return TaskProgress(self.done, self.steps, loss, match, self.tokens / spent, left)
+        return TaskProgress(self.done, self.steps, loss, match, self.tokens / max(spent, 1e-9), left)
 
 
 def _dealt(read: Sequence[list[int]], matched: Sequence[list[int]]) -> list[tuple[list[int], list[int]]]:
@@ -230,6 +239,8 @@ def _targets(batch: Sequence[Packed], longest: int) -> tuple[Tensor, Tensor]:
 
 def _batches(examples: Sequence[Packed], options: TaskOptions) -> list[list[int]]:
     """Numbers of the examples of each step: every epoch its own order, alike lengths together."""
+    if not examples:
+        return []
     drawn = random.Random(options.seed)
     made: list[list[int]] = []
     order = _passes(len(examples), options.epochs, drawn)
