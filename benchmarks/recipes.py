@@ -45,7 +45,9 @@ RECIPES: Mapping[str, tuple[Changes, Changes]] = {
     "questions_32": ({}, {"questions": 32}),
     "asked_back_none": ({}, {"asked_back": 0}),
     "asked_back_40": ({}, {"asked_back": 40}),
-    "none_written": ({}, {"questions": 0}),
+    "asked_back_24_cut": ({}, {"asked_back": 24, "around": 9}),
+    "none_written": ({}, {"questions": 0, "asked_back": 24}),
+    "none_written_cut": ({}, {"questions": 0, "asked_back": 24, "around": 9}),
     "search_only": ({}, {"questions": 10, "wordings": ("search",)}),
 }
 """By name: changes of EncodeOptions and of AugmentOptions."""

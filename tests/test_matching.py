@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from neurag.knowledge.asking import read_units
 from neurag.knowledge.candidates import Candidate, find_candidates
 from neurag.knowledge.coverage import coverage
-from neurag.knowledge.echoes import AROUND, LETTERS, ask_back
+from neurag.knowledge.echoes import LETTERS, ask_back
 from neurag.prompts import question_prompt
 from neurag.tasks.examples import TaskRow
-from neurag.tasks.matching import ECHOES, LONGEST, SEGMENTS, UnitSpace, _groups, match_loss, matches
+from neurag.tasks.matching import AROUND, ECHOES, LONGEST, SEGMENTS, UnitSpace, _groups, match_loss, matches
 from neurag.tasks.training import _dealt
 
 MILL = (("Oskerby", "The mill of Oskerby (opened 1987) is run by Ilse Maranth. It grinds 40 tonnes a day for bakers."),)
@@ -45,17 +45,17 @@ ROWS = [
     ],
 )
 def test_a_sentence_is_asked_back(answer, kind, sentence, asked):
-    assert ask_back(Candidate(answer, sentence, kind)) == asked
+    assert ask_back(Candidate(answer, sentence, kind), 9) == asked
 
 
 def test_a_long_sentence_is_cut_around_the_answer():
     words = [f"w{n}" for n in range(60)]
-    told = ask_back(Candidate("w30", " ".join(words) + ".", "phrase"))
+    told = ask_back(Candidate("w30", " ".join(words) + ".", "phrase"), AROUND)
     assert told == f"W{30 - AROUND} " + " ".join([*words[31 - AROUND : 30], "what", *words[31 : 31 + AROUND]]) + "?"
 
 
 def test_a_sentence_without_spaces_is_cut_too():
-    assert len(ask_back(Candidate("山", "水" * 500 + "山" + "火" * 500, "phrase"))) < 2 * LETTERS + 10
+    assert len(ask_back(Candidate("山", "水" * 500 + "山" + "火" * 500, "phrase"), 9)) < 18 * LETTERS + 10
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_coverage_counts_what_is_answered(text, answer, share):
 @given(st.text(min_size=1, max_size=200))
 def test_any_candidate_can_be_asked_back(text):
     for candidate in find_candidates(text, 8):
-        assert ask_back(candidate).endswith("?")
+        assert ask_back(candidate, 9).endswith("?")
 
 
 def test_questions_meet_the_sentences_with_their_answers(tiny):

@@ -52,9 +52,11 @@ class AugmentOptions:
     """Ways of asking (`prompts.WORDINGS`), in turn."""
     phrasings: int = 1
     """Questions written for each answer, each in another wording."""
-    asked_back: int = 24
+    asked_back: int = 10
     """Likeliest answers whose sentences are asked back (echoes.py) where no question covers them; beyond these, one of
     every sentence that nothing else asks about."""
+    around: int = 40
+    """Words kept on each side of the answer in a sentence asked back, at most; at least 1."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
@@ -111,8 +113,8 @@ class TaskOptions:
     """AdamW's rate at its highest."""
     epochs: float = 1
     """Passes over the rows to read and write from; may be a fraction."""
-    matching: float = 1
-    """Passes over the passages whose sentences are matched with their questions (tasks/matching.py); 0: none."""
+    matching: float = 0
+    """Passes over the passages whose sentences are matched with their questions (tasks/matching.py)."""
     matched: int = 6
     """Passages matched in a step."""
     batch_tokens: int = 2048

@@ -97,7 +97,7 @@ def _assemble(
     for place, c in enumerate(found):
         new, at = c.sentence not in sentences, c.sentence.find(c.answer)
         if c not in covered and (new or place < options.asked_back):
-            echoes[ask_back(c)] = c.answer
+            echoes[ask_back(c, options.around)] = c.answer
         if new and at > 12:
             completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
         sentences.add(c.sentence)
@@ -113,7 +113,7 @@ def is_sound(written: Written, passage: Sequence[str]) -> bool:
 
 
 def _key(backbone: Backbone, chunk: Chunk, options: AugmentOptions) -> str:
-    asked = options.questions, options.wordings, options.phrasings, options.asked_back
+    asked = options.questions, options.wordings, options.phrasings, options.asked_back, options.around
     told = f"{FORMAT} {backbone.fingerprint} {asked} {chunk.content_hash}"
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 

@@ -2,10 +2,10 @@
 
     "The mill opened in 1987."  ->  "The mill opened in what number?"
 
-It costs no forward pass, and its answer is never wrong. Its wording is unlike a person's: the task adapter teaches the
+It costs no forward pass, and its answer is never wrong. Its wording is unlike a person's; a task adapter can teach the
 backbone to see the two as alike (tasks/matching.py). Not here: which answers are asked for (candidates.py).
 
-    >>> ask_back(Candidate("Ilse Maranth", "The mill is run by Ilse Maranth.", "name"))
+    >>> ask_back(Candidate("Ilse Maranth", "The mill is run by Ilse Maranth.", "name"), around=40)
     'The mill is run by who or what?'
 """
 
@@ -15,17 +15,18 @@ import re
 
 from .candidates import Candidate
 
-AROUND, LETTERS = 9, 90
-"""Words, and characters, kept on each side of the answer, at most."""
+LETTERS = 10
+"""Characters kept for each word kept on a side of the answer: scripts without spaces are cut, too."""
 OPENINGS = {"date": "what date", "name": "who or what", "number": "what number"}
 
 
-def ask_back(candidate: Candidate) -> str:
-    """The candidate's sentence as a question for the candidate."""
+def ask_back(candidate: Candidate, around: int) -> str:
+    """The candidate's sentence as a question for the candidate, with up to `around` words on each side of it."""
     at = place_of(candidate.answer, candidate.sentence)
     before, after = candidate.sentence[:at], candidate.sentence[at + len(candidate.answer) :].rstrip(".!? ")
     gap = before[len(before.rstrip()) :][:1], after[: len(after) - len(after.lstrip())][:1]
-    left, right = " ".join(before.split()[-AROUND:])[-LETTERS:], " ".join(after.split()[:AROUND])[:LETTERS]
+    left = " ".join(before.split()[-around:])[-LETTERS * around :]
+    right = " ".join(after.split()[:around])[: LETTERS * around]
     asked = f"{left}{gap[0]}{_opening(candidate)}{gap[1]}{right}?"
     return asked[0].upper() + asked[1:]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..backbone import Backbone
-from ..config import AugmentOptions, EncodeOptions
+from ..config import EncodeOptions
 from ..hooks import read_input
 from ..knowledge.asking import floored
 from ..knowledge.calibration import calibrate_units, neutral_texts
@@ -35,6 +35,8 @@ from ..prompts import question_prompt
 from ..words import overlap, words
 from .examples import TaskRow, asked_sentence
 
+CANDIDATES, AROUND = 24, 9
+"""Possible answers of a passage that are looked at, and words kept around one that is asked back."""
 ECHOES, OTHERS, QUESTIONS = 9, 3, 5
 """Sentences asked back of a passage, the fewest wrong ones among them if there are any, and questions about it."""
 SAME = 0.8
@@ -92,7 +94,7 @@ def matches(backbone: Backbone, rows: Iterable[TaskRow], seed: int) -> list[Matc
 
 
 def _match(backbone: Backbone, text: str, rows: Sequence[TaskRow], drawn: random.Random) -> Match | None:
-    found = find_candidates(text, AugmentOptions().asked_back)
+    found = find_candidates(text, CANDIDATES)
     taken = list(dict.fromkeys(c for row in rows for c in _right(row, found)))
     others = list(dict.fromkeys(c for c in found if not any(_likeness(c, row) >= COVERS for row in rows)))
     taken += drawn.sample(others, min(len(others), max(OTHERS, ECHOES - len(taken))))
@@ -100,7 +102,7 @@ def _match(backbone: Backbone, text: str, rows: Sequence[TaskRow], drawn: random
     asked = [row.question for row, told in zip(rows, right, strict=True) if told]
     if not asked or len(taken) < 2:
         return None
-    prompts = [question_prompt(backbone, text) for text in (*map(ask_back, taken), *asked)]
+    prompts = [question_prompt(backbone, text) for text in (*(ask_back(c, AROUND) for c in taken), *asked)]
     tails = tuple(prompt.tail for prompt in prompts)
     # a tokenizer may join the head's last token with what follows; such a prompt cannot share it
     if max(map(len, tails)) > LONGEST or any(prompt.head != prompts[0].head for prompt in prompts):
