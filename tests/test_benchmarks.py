@@ -314,7 +314,7 @@ def test_knowledge_is_shown_by_way_of_asking_and_set(bench):
     made = bench("tables").lines("knowledge", figures, meta)
     assert "a 30 questions about 12 passages" in made[0]
     assert "| own neuron, nothing in the prompt | 50 [30, 70] | 25 [10, 40] |" in made
-    assert "| possible answers with a sound question | 0.8 | 0.7 |" in made
+    assert "| of what may be asked, answered by the lessons (estimate) | 0.8 | 0.7 |" in made
     assert not any("int8" in line for line in made)  # one of the sets lacks it
 
 
@@ -528,3 +528,11 @@ def test_quality_has_a_cache_of_its_own_that_ends_with_the_run(bench, tmp_path, 
     with quality.own_cache(None, "run") as folder:
         assert (folder / "answers").read_text() == "kept"
     assert not folder.exists()
+
+
+def test_all_documents_are_taken_unless_told_otherwise(bench, tiny, tmp_path):
+    data = tmp_path / "rows.jsonl"
+    docs = [{"id": f"d{n}", "title": "", "text": f"Mill {n} is run by Ilse.", "relevant": not n} for n in range(3)]
+    bench("common").write_rows(data, [{"id": "q", "question": "Who?", "answers": ["Ilse"], "docs": docs}])
+    result = bench("quality").ask_all(tiny, data, ("rag-bm25",), seed=0)
+    assert result.meta["documents"] == 3

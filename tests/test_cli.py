@@ -226,7 +226,7 @@ def test_encode(capsys, fake, folder):
     )  # fmt: skip
     assert code == 0
     assert "1 documents, 4 chunks in b: 3 encoded, 1 already there" in out
-    assert "found for 50% of the possible answers" in " ".join(out.split())
+    assert "the lessons answer about 50% of what may be asked" in " ".join(out.split())
     assert err.splitlines() == [f"skipped {folder / 'empty.txt'}: is empty", "1 could not be read"]
     (bank, model, options, augment) = fake.calls[0]
     assert (bank, model) == (Path("b"), DEFAULT_MODEL)
