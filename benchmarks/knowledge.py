@@ -65,8 +65,13 @@ def passages(folder: Path, stem: str, count: int, first: int = 0) -> list[dict[s
     found: dict[str, list[dict[str, Any]]] = {}
     for row in unseen(read_rows(folder, stem)):
         found.setdefault(row["docs"][0]["id"], []).append(row)
-    taken = sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[first : first + count]
+    taken = by_hash(found)[first : first + count]
     return [row for name in taken for row in found[name]]
+
+
+def by_hash(names: Iterable[str]) -> list[str]:
+    """The names in an order that says nothing of them."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
 
 def documents_of(rows: Sequence[Mapping[str, Any]]) -> list[Document]:
@@ -115,7 +120,7 @@ def long_documents(rows: Iterable[Mapping[str, Any]], titles: int) -> list[list[
         doc = row["docs"][0]
         found.setdefault(doc["title"], {}).setdefault(doc["id"], []).append(row)
     made = []
-    for title in sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+    for title in by_hash(found):
         words, taken = 0, []
         for about in found[title].values():
             if words < LONG:

@@ -78,6 +78,17 @@ def segment_mask(query: Columns, key: Columns, dtype: torch.dtype) -> Tensor:
     ]
 
 
+def final_states(backbone: Backbone, columns: Columns) -> Tensor:
+    """[B, T, D] final states of whole rows read at once, nothing kept; with gradients where they are enabled."""
+    states: Tensor = backbone.part(backbone.family.body)(
+        input_ids=columns.ids,
+        position_ids=columns.places,
+        attention_mask=segment_mask(columns, columns, backbone.dtype),
+        use_cache=False,
+    )[0]
+    return states
+
+
 class Stream:
     """B prefixes that have been read, and what has been read behind them since."""
 

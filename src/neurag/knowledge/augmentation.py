@@ -20,9 +20,9 @@ from pathlib import Path
 from ..backbone import Backbone, cache_folder
 from ..config import AugmentOptions
 from ..files import write_whole
-from ..words import holds, overlap, words
+from ..words import holds, words
 from .candidates import Candidate, find_candidates
-from .coverage import COVERS, coverage
+from .coverage import coverage, covers
 from .documents import Chunk
 from .echoes import ask_back
 from .questions import Asked, Written, write_questions
@@ -90,7 +90,7 @@ def _assemble(
     passage = words(text)
     sound = [w for w in written if is_sound(w, passage)]
     told = [words(w.told) for w in sound]
-    covered = [c for c in found if any(overlap(one, words(c.answer)) >= COVERS for one in told)]
+    covered = [c for c in found if covers(told, words(c.answer))]
     sentences = {c.sentence for c in covered}
     echoes: dict[str, str] = {}
     completions: dict[str, str] = {}

@@ -10,9 +10,9 @@ is learned, or found by another wording (benchmarks/knowledge.py asks what peopl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from ..words import words
+from ..words import overlap, words
 from .candidates import Passage
 
 COVERS = 0.5
@@ -25,13 +25,18 @@ def coverage(text: str, answers: Iterable[str]) -> float:
     Every phrase counts by the chance that somebody asks for it; an answer that shares half of its words covers it.
     """
     passage = Passage(text)
-    told = [one for one in (set(words(answer)) for answer in answers) if one]
+    told = [words(answer) for answer in answers]
     total = covered = 0.0
     for span in {passage.key(span): span for span in passage.spans}.values():
-        wanted = set(words(passage.answer(span)))
+        wanted = words(passage.answer(span))
         if not wanted:  # only marks
             continue
         chance = 1 / (1 + math.exp(-passage.score(span)))
         total += chance
-        covered += chance * any(2 * len(one & wanted) >= COVERS * (len(one) + len(wanted)) for one in told)
+        covered += chance * covers(told, wanted)
     return covered / total if total else 0.0
+
+
+def covers(told: Iterable[Sequence[str]], wanted: Sequence[str]) -> bool:
+    """Whether one of the answers, as words, shares enough of them with the wanted one."""
+    return any(overlap(one, wanted) >= COVERS for one in told)

@@ -30,7 +30,7 @@ from ..knowledge.candidates import Candidate, find_candidates
 from ..knowledge.coverage import COVERS
 from ..knowledge.echoes import ask_back
 from ..knowledge.neurons import band_layers
-from ..packed import Columns, Piece, segment_mask
+from ..packed import Columns, Piece, final_states
 from ..prompts import question_prompt
 from ..words import overlap, words
 from .examples import TaskRow, asked_sentence
@@ -102,7 +102,7 @@ def _match(backbone: Backbone, text: str, rows: Sequence[TaskRow], drawn: random
     asked = [row.question for row, told in zip(rows, right, strict=True) if told]
     if not asked or len(taken) < 2:
         return None
-    prompts = [question_prompt(backbone, text) for text in (*(ask_back(c, AROUND) for c in taken), *asked)]
+    prompts = [question_prompt(backbone, one) for one in (*(ask_back(c, AROUND) for c in taken), *asked)]
     tails = tuple(prompt.tail for prompt in prompts)
     # a tokenizer may join the head's last token with what follows; such a prompt cannot share it
     if max(map(len, tails)) > LONGEST or any(prompt.head != prompts[0].head for prompt in prompts):
@@ -166,10 +166,7 @@ def _states(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...
     with ExitStack() as stack:
         for layer in space.layers:
             stack.enter_context(read_input(backbone.down_projection(layer), lambda x: seen.append(x[rows, places])))
-        backbone.part(backbone.family.body)(
-            input_ids=columns.ids, position_ids=columns.places,
-            attention_mask=segment_mask(columns, columns, backbone.dtype), use_cache=False,
-        )  # fmt: skip
+        final_states(backbone, columns)
     units = (torch.stack(seen, 1).float() - space.mean) / space.spread  # [n, L, F]
     states: Tensor = torch.nn.functional.normalize(units, dim=-1).flatten(1)
     return states / math.sqrt(len(space.layers))

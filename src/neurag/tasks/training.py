@@ -27,7 +27,7 @@ from ..config import TaskOptions, UsageError
 from ..files import swapped, write_whole
 from ..loading import TASK_FILE
 from ..lora import ALL, Lora, applied, start
-from ..packed import Columns, Piece, segment_mask
+from ..packed import Columns, Piece, final_states
 from .examples import Packed
 from .matching import Match, UnitSpace, match_loss
 
@@ -210,11 +210,8 @@ def batch_loss(backbone: Backbone, batch: Sequence[Packed]) -> Tensor:
     """Weighted mean negative log likelihood of the tokens to learn."""
     columns = Columns.of([_pieces(example) for example in batch], backbone.device)
     targets, weights = (x.to(backbone.device) for x in _targets(batch, columns.ids.shape[1]))
-    mask = segment_mask(columns, columns, backbone.dtype)
-    body = backbone.part(backbone.family.body)
-    hidden = body(input_ids=columns.ids, position_ids=columns.places, attention_mask=mask, use_cache=False)[0]
     learned = targets != -100
-    logits = backbone.part(backbone.family.head)(hidden[learned]).float()
+    logits = backbone.part(backbone.family.head)(final_states(backbone, columns)[learned]).float()
     losses = torch.nn.functional.cross_entropy(logits, targets[learned], reduction="none")
     return (losses * weights[learned]).sum() / weights[learned].sum()
 
