@@ -71,8 +71,10 @@ class EncodeOptions:
     """First and last layer of the band, as fractions of the depth."""
     steps: int = 48
     """Optimiser steps a document, at most."""
+    whiten: float = 0.0
+    """How evenly what a document's lessons make a neuron read is spread before it learns: 0 as it is, 1 evenly."""
     stop_loss: float = 0.05
-    """End a batch early once its mean loss a token stays below this (nats), so that easy documents cost less."""
+    """End a document early once its loss a token stays below this (nats), so that easy documents cost less."""
     cool_steps: int = 8
     """Steps in which the learning rate then falls to zero."""
     learning_rate: float = 0.07

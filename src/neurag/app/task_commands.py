@@ -31,8 +31,9 @@ def train_task(
     begin: BeginFlag = None,
     options: TaskFlags = TASK,
 ) -> None:
-    """Teach a backbone to read passages, to write questions about them, and to know questions by what they ask;
-    afterwards MODEL+FOLDER names it.
+    """Teach a backbone to read passages and to write questions about them; afterwards MODEL+FOLDER names it.
+
+    With --matching 1 it also learns to know questions by what they ask, without the passage.
 
     A stopped run goes on where it was when the same command is given again.
 

@@ -12,7 +12,7 @@ begin alike share a row (packed.py): what they begin with is read once. Not here
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -67,6 +67,13 @@ class Prepared:
     """[E] document of each row."""
     lessons: Tensor
     """[E, T] number of the lesson of each position, in the order they were given."""
+
+    def only(self, rows: Tensor) -> Prepared:
+        """Some of the rows, [E] of bool; itself where all are wanted."""
+        if rows.all():
+            return self
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Prepared(**{n: tuple(y[rows] for y in x) if isinstance(x, tuple) else x[rows] for n, x in told.items()})
 
 
 class _FrozenPrefix:

@@ -5,14 +5,14 @@ step other documents' neurons of the batch are added at a fraction of their stre
 that a neuron learns to speak while weaker ones are active beside it. Two things keep a step cheap: it sees one
 part of the lessons in turn, and its softmax runs over the tokens that can matter (every target, and what the
 plain backbone finds likely at each position) instead of the whole vocabulary. Not here: the frozen-prefix arithmetic
-(band.py), the texts (augmentation.py), the bank.
+(band.py), rates and stopping (course.py), the texts (augmentation.py), the bank.
 
     >>> neurons = train_neurons(backbone, space, lessons, count=12, options=EncodeOptions())  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -21,7 +21,9 @@ from torch import Tensor
 from ..backbone import Backbone
 from ..config import EncodeOptions
 from .band import Delta, Lesson, Prepared, band_states, prepare
+from .course import Course
 from .neurons import InputSpace
+from .whitening import basis
 
 
 def train_neurons(
@@ -34,35 +36,31 @@ def train_neurons(
 ) -> Tensor:
     """B of `count` documents, [count, L, R, D] in float32. A document without lessons keeps zeros."""
     generator = torch.Generator().manual_seed(options.seed if seed is None else seed)
-    neurons = torch.zeros(
-        count, len(space.layers), space.down.shape[1], backbone.width, device=backbone.device
-    ).requires_grad_()
+    shape = len(space.layers), space.down.shape[1], backbone.width
+    learned = [torch.zeros(shape, device=backbone.device, requires_grad=True) for _ in range(count)]
     if not lessons:
-        return neurons.detach()
+        return torch.stack(learned).detach()
     parts = [_Part(backbone, space, part, count, options.distil) for part in _deal(lessons, options.parts)]
-    taught = len({lesson.document for lesson in lessons})
-    recent: list[float] = []
-    optimiser = torch.optim.Adam([neurons], lr=options.learning_rate)
-    step, end, rate = 0, options.steps, options.learning_rate
-    fall = rate / max(1, end)
-    while step < end:
-        optimiser.param_groups[0]["lr"] = rate
+    scales = basis(torch.stack([part.moments for part in parts]).sum(0), options.whiten)
+    taught = torch.zeros(count, dtype=torch.bool).index_fill(0, torch.tensor([x.document for x in lessons]), True)
+    # a round is every part once clean and once with others active
+    course = Course(taught, options, window=2 * len(parts))
+    optimiser = torch.optim.Adam([{"params": [one], "lr": 0.0} for one in learned])
+    while course.going.any():
+        for group, rate in zip(optimiser.param_groups, course.rates.tolist(), strict=True):
+            group["lr"] = rate
         optimiser.zero_grad()
-        acting = neurons.to(backbone.dtype)
-        if step % 2 and options.interference and count > 1:
+        acting = (scales @ torch.stack(learned)).to(backbone.dtype)
+        if course.step % 2 and options.interference and count > 1:
             mix = interference(count, options.interferers, options.interference, generator)
             acting = acting + torch.einsum("ij,jlrd->ilrd", mix.to(acting), acting.detach())
-        loss = parts[step // 2 % len(parts)].loss(acting)
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses = parts[course.step // 2 % len(parts)].losses(acting)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        step, rate = step + 1, rate - fall
-        # a round is every part once clean and once with others active
-        recent = [*recent, float(loss.detach()) / taught][-2 * len(parts) :]
-        learned = len(recent) == 2 * len(parts) and max(recent) < options.stop_loss
-        if learned and step + options.cool_steps < end:
-            end = step + options.cool_steps  # neurons left at a high rate answer worse than their loss says
-            fall = rate / max(1, options.cool_steps)
-    return neurons.detach()
+        if course.tell(losses.detach()).any():
+            for part in parts:
+                part.keep(course.going)
+    return (scales @ torch.stack(learned)).detach()
 
 
 def _deal(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
@@ -83,50 +81,67 @@ class _Part:
     def __init__(
         self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int, distil: float
     ) -> None:
-        self.backbone, self.space = backbone, space
-        self.groups = prepare(backbone, lessons, space.layers)
-        self.shares = _token_shares(self.groups, count)
+        self.backbone, self.space, self.count = backbone, space, count
+        self.groups = _shared_out(prepare(backbone, lessons, space.layers), count)
+        self.moments = torch.zeros(count, *space.down.shape[:2], space.down.shape[1], device=backbone.device)
+        """[N, L, R, R] sum over the positions with a target of z z', z what a neuron reads there."""
         self.distil = distil
-        states = teacher_states(backbone, lessons, space.layers) if distil else None
-        self.vocabulary = torch.unique(torch.cat([self._likely(g, states) for g in self.groups]))
+        self.taught = teacher_states(backbone, lessons, space.layers) if distil else {}
+        self.vocabulary = torch.unique(torch.cat([self._likely(group) for group in self.groups]))
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
-        self.teachers = [self._taught(g, states) for g in self.groups]
+
+    def keep(self, going: Tensor) -> None:
+        """Leave out the rows of the documents that have ended; `going` is [N]."""
+        self.groups = [
+            one for g in self.groups if len((one := g.only(going.to(g.documents.device)[g.documents])).targets)
+        ]
 
     @torch.no_grad()
-    def _likely(self, group: Prepared, taught: Mapping[int, Tensor] | None = None, best: int = 16) -> Tensor:
+    def _likely(self, group: Prepared, best: int = 16) -> Tensor:
         """The targets, and the tokens the plain backbone, or its teacher, finds likeliest at any position."""
-        states = band_states(self.backbone, group, self.space.layers, lambda *_: None)
-        if taught:
-            states = torch.cat([states, *taught.values()])
+        at = group.targets != -100
+
+        def see(place: int, units: Tensor, _: Tensor) -> None:
+            read = self.space.read(place, units)[at].float()  # [M, R]
+            documents = group.documents[:, None].expand_as(at)[at]
+            self.moments[:, place].index_add_(0, documents, read[:, :, None] * read[:, None])
+
+        states = band_states(self.backbone, group, self.space.layers, see)
+        states = torch.cat([states, *(self.taught[n] for n in _numbers(group) if n in self.taught)])
         logits = self.backbone.part(self.backbone.family.head)(states)
-        return torch.cat([group.targets[group.targets != -100], logits.topk(best).indices.flatten()])
+        return torch.cat([group.targets[at], logits.topk(best).indices.flatten()])
 
-    @torch.no_grad()
-    def _taught(self, group: Prepared, taught: Mapping[int, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-        """Which of the positions with a target have a teacher, [M], and what it says there, [taught, V]."""
-        if not taught or not set(taught) & set(group.lessons.flatten().tolist()):
-            return None
-        numbers = group.lessons[group.targets != -100].tolist()
-        has = torch.tensor([n in taught for n in numbers], device=self.head.device)
-        told = torch.cat([taught[n] for n in dict.fromkeys(numbers) if n in taught])
-        return has, torch.nn.functional.log_softmax((told @ self.head.T).float(), -1)
-
-    def loss(self, acting: Tensor) -> Tensor:
-        """Sum over documents of the mean negative log likelihood of their answers."""
-        total = acting.new_zeros((), dtype=torch.float32)
-        for group, share, teacher in zip(self.groups, self.shares, self.teachers, strict=True):
-            delta = own_delta(self.space, acting, group.documents)
-            states = band_states(self.backbone, group, self.space.layers, delta)
-            targets = torch.searchsorted(self.vocabulary, group.targets[group.targets != -100])
+    def losses(self, acting: Tensor) -> Tensor:
+        """The mean negative log likelihood of each document's answers, [N]; zero where it has none."""
+        total = torch.zeros(self.count, device=self.head.device)
+        for group in self.groups:
+            at = group.targets != -100
+            states = band_states(
+                self.backbone, group, self.space.layers, own_delta(self.space, acting, group.documents)
+            )
             said = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
+            targets = torch.searchsorted(self.vocabulary, group.targets[at])
             losses = -said.gather(1, targets[:, None])[:, 0]
-            if teacher is not None:
-                has, told = teacher
-                apart = (told.exp() * (told - said[has])).sum(-1)
-                losses = torch.where(has, (1 - self.distil) * losses, losses)
-                losses = losses.index_add(0, has.nonzero()[:, 0], self.distil * apart)
-            total = total + (losses * share).sum()
+            losses = self._distilled(group, said, losses) if self.taught else losses
+            total = total.index_add(0, group.documents[:, None].expand_as(at)[at], losses * group.weights[at])
         return total
+
+    def _distilled(self, group: Prepared, said: Tensor, losses: Tensor) -> Tensor:
+        """Losses [M] in which the distance from the teacher has its share, where there is one."""
+        numbers = _numbers(group)
+        has = torch.tensor([n in self.taught for n in numbers for _ in range(int((group.lessons == n).sum()))])
+        if not has.any():
+            return losses
+        states = torch.cat([self.taught[n] for n in numbers if n in self.taught])
+        told = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
+        apart = (told.exp() * (told - said[has])).sum(-1)
+        losses = torch.where(has.to(losses.device), (1 - self.distil) * losses, losses)
+        return losses.index_add(0, has.nonzero()[:, 0].to(losses.device), self.distil * apart)
+
+
+def _numbers(group: Prepared) -> list[int]:
+    """The numbers of a group's lessons, in the order of its positions."""
+    return list(dict.fromkeys(group.lessons[group.targets != -100].tolist()))
 
 
 def teacher_states(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> dict[int, Tensor]:
@@ -159,9 +174,9 @@ def own_delta(space: InputSpace, acting: Tensor, rows: Tensor) -> Delta:
     return delta
 
 
-def _token_shares(groups: Sequence[Prepared], count: int) -> list[Tensor]:
-    """Weight of every target so that each document's loss is a weighted mean over its answer tokens."""
+def _shared_out(groups: Sequence[Prepared], count: int) -> list[Prepared]:
+    """The groups with weights that add up to one for each document, over all groups."""
     total = torch.zeros(count, device=groups[0].weights.device)
     for group in groups:
         total.index_add_(0, group.documents, group.weights.sum(1))
-    return [(group.weights / total[group.documents][:, None])[group.targets != -100] for group in groups]
+    return [replace(group, weights=group.weights / total[group.documents][:, None]) for group in groups]

@@ -35,6 +35,12 @@ def band_layers(depth: int, band: tuple[float, float]) -> tuple[int, ...]:
     return tuple(range(first, max(round(band[1] * depth), first + 1)))
 
 
+def drawn_rows(layers: int, rank: int, width: int, seed: int) -> Tensor:
+    """[layers, rank, width] from N(0, 1/width): what is random in A, before each unit is divided by its spread."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(layers, rank, width, generator=generator) / math.sqrt(width)
+
+
 @dataclass(frozen=True)
 class InputSpace:
     """The shared, frozen input side of every neuron of a bank."""
@@ -51,11 +57,10 @@ class InputSpace:
     def draw(cls, calibration: Calibration, layers: tuple[int, ...], rank: int, scale: float, seed: int) -> InputSpace:
         """Draw A from a seed. `scale` is the root mean square of A (x - mu) on the neutral text (the
         asked rows: on the neutral questions)."""
-        generator = torch.Generator().manual_seed(seed)
         spread = calibration.unit_scale[list(layers)].cpu()  # [L, F]
         width = spread.shape[1]
         asked = calibration.asked[list(layers)].cpu()[:, : rank // 2]  # [L, R_asked, F]
-        random = torch.randn(len(layers), rank - asked.shape[1], width, generator=generator) / math.sqrt(width)
+        random = drawn_rows(len(layers), rank - asked.shape[1], width, seed)
         random = random / floored(spread)[:, None, :]
         variance = (random**2 * spread[:, None, :] ** 2).sum(-1).mean(-1)  # [L]
         random = random * (scale / variance.sqrt())[:, None, None]

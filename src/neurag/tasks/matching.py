@@ -3,8 +3,8 @@
 A neuron answers by what the units of its layers hold at the end of the question: the lesson nearest to it speaks
 (docs/encoding.md). So for a passage, of its sentences asked back (knowledge/echoes.py) the one for the right answer
 shall be nearest to the question a person asked: InfoNCE over the sentences of the same passage, on the cosine of the
-units of the band's layers at the last prompt token. Not here: reading and writing (examples.py), the loop
-(training.py).
+units of the band's layers at the last prompt token, and of the few directions of them that neurons read (neurons.py).
+Not here: reading and writing (examples.py), the loop (training.py).
 
     >>> examples = matches(backbone, rows, seed=0)                       # doctest: +SKIP
     >>> match_loss(backbone, UnitSpace.of(backbone), examples[:6])       # doctest: +SKIP
@@ -29,7 +29,7 @@ from ..knowledge.calibration import calibrate_units, neutral_texts
 from ..knowledge.candidates import Candidate, find_candidates
 from ..knowledge.coverage import COVERS
 from ..knowledge.echoes import ask_back
-from ..knowledge.neurons import band_layers
+from ..knowledge.neurons import band_layers, drawn_rows
 from ..packed import Columns, Piece, final_states
 from ..prompts import question_prompt
 from ..words import overlap, words
@@ -66,19 +66,22 @@ class Match:
 
 @dataclass(frozen=True)
 class UnitSpace:
-    """Where likeness is measured: layers, and the usual mean and spread of their units, [L, F]."""
+    """Where likeness is measured: layers, the usual mean and spread of their units [L, F], and what is read of them."""
 
     layers: tuple[int, ...]
     mean: Tensor
     spread: Tensor
+    read: Tensor
+    """[L, R, F] the drawn directions of a bank's neurons, if its options are the defaults."""
 
     @classmethod
     def of(cls, backbone: Backbone) -> UnitSpace:
         """The layers of the default band, calibrated on the backbone as it acts now."""
         _, scale, _, mean = calibrate_units(backbone, *neutral_texts())
         layers = band_layers(backbone.depth, EncodeOptions().band)
-        rows = list(layers)
-        return cls(layers, mean[rows], floored(scale[rows]))
+        rows, told = list(layers), EncodeOptions()
+        read = drawn_rows(len(layers), told.rank, backbone.ffn_width, told.seed).to(mean.device)
+        return cls(layers, mean[rows], floored(scale[rows]), read)
 
 
 def matches(backbone: Backbone, rows: Iterable[TaskRow], seed: int) -> list[Match]:
@@ -129,8 +132,14 @@ def _likeness(candidate: Candidate, row: TaskRow) -> float:
 
 
 def match_loss(backbone: Backbone, space: UnitSpace, batch: Sequence[Match]) -> Tensor:
-    """Mean over the questions of -log of the share that the right sentences of their passage have."""
-    states = _states(backbone, space, [tail for one in batch for tail in (*one.echoes, *one.questions)], batch[0].head)
+    """Mean over the questions of -log of the share that the right sentences of their passage have; of all units, and of
+    what neurons read of them, half each."""
+    units = _units(backbone, space, [tail for one in batch for tail in (*one.echoes, *one.questions)], batch[0].head)
+    read = torch.einsum("nlf,lrf->nlr", units, space.read)
+    return (_info_nce(_unit_length(units), batch) + _info_nce(_unit_length(read), batch)) / 2
+
+
+def _info_nce(states: Tensor, batch: Sequence[Match]) -> Tensor:
     losses, at = [], 0
     for one in batch:
         echoes, questions = states[at : at + len(one.echoes)], states[at + len(one.echoes) :][: len(one.questions)]
@@ -154,8 +163,8 @@ def _groups(tails: Sequence[Sequence[int]]) -> list[list[int]]:
     return groups
 
 
-def _states(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...]], head: tuple[int, ...]) -> Tensor:
-    """[n, L F] unit vectors: what the units hold at the end of each prompt; every layer counts alike."""
+def _units(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...]], head: tuple[int, ...]) -> Tensor:
+    """[n, L, F] what the units hold at the end of each prompt, in usual spreads from the usual mean."""
     groups = _groups(tails)
     pieces = [[Piece(0, 0, head), *(Piece(s, len(head), tails[n]) for s, n in enumerate(g, 1))] for g in groups]
     columns = Columns.of(pieces, backbone.device)
@@ -167,6 +176,10 @@ def _states(backbone: Backbone, space: UnitSpace, tails: Sequence[tuple[int, ...
         for layer in space.layers:
             stack.enter_context(read_input(backbone.down_projection(layer), lambda x: seen.append(x[rows, places])))
         final_states(backbone, columns)
-    units = (torch.stack(seen, 1).float() - space.mean) / space.spread  # [n, L, F]
-    states: Tensor = torch.nn.functional.normalize(units, dim=-1).flatten(1)
-    return states / math.sqrt(len(space.layers))
+    return (torch.stack(seen, 1).float() - space.mean) / space.spread
+
+
+def _unit_length(states: Tensor) -> Tensor:
+    """[n, L, F] -> [n, L F] unit vectors in which every layer counts alike."""
+    told: Tensor = torch.nn.functional.normalize(states, dim=-1).flatten(1)
+    return told / math.sqrt(states.shape[1])
