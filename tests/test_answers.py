@@ -155,3 +155,33 @@ def test_saying_that_it_is_not_stated_is_abstaining(tiny, said, abstained):
     reply = plain._reply("Who runs the mill?", AnswerOptions(mode="closed"))
     reply.shown = said
     assert plain._answer(reply).abstained is abstained
+
+
+def test_where_the_passages_do_not_say_it_the_neurons_answer(model, monkeypatch):
+    question, force = QUESTIONS[0], (("mill", 1.0),)
+    hybrid = AnswerOptions(mode="hybrid", passages=1, max_new_tokens=8, force=force, beside_text=0.0)
+    read = model.answer(question, hybrid).answer
+    known = model.answer(question, replace(hybrid, mode="neurag")).answer
+    assert read != known
+    monkeypatch.setattr("neurag.model.declines", lambda text: text.strip() == read)
+    monkeypatch.setattr("neurag.model._may_decline", lambda text: read.startswith(text.strip()))
+    first, other = model.answers([question, QUESTIONS[1]], hybrid)
+    assert (first.answer, first.abstained, first.mode) == (known, False, "hybrid")
+    assert other.answer not in (read, known)
+    pieces = list(model.stream(question, hybrid))
+    assert "".join(pieces).strip() == model.last.answer == known
+    monkeypatch.setattr("neurag.model.declines", lambda text: True)
+    assert model.answer(question, hybrid).answer == read  # neither has anything to say
+    assert model.answer(question, hybrid).abstained
+
+
+def test_a_forced_document_speaks_with_all_its_chunks(tmp_path, tiny, tiny_calibration):
+    text = "The mill in Oskerby is run by Ada Brindle. " * 4 + "The inn on Saltpan Lane belongs to Bo Hask. " * 4
+    encode([{"id": "long", "text": text}], tmp_path / "bank", options=EncodeOptions(steps=2, rank=4, chunk_tokens=200),
+           backbone=tiny)  # fmt: skip
+    model = Model.load(bank=tmp_path / "bank", backbone=tiny)
+    answer = model.answer("Who runs the mill in Oskerby?", AnswerOptions(force=(("long", 0.5),), max_new_tokens=2))
+    weights = [neuron.weight for neuron in answer.neurons]
+    assert len(weights) > 1
+    assert max(weights) == 0.5
+    assert "mill" in answer.neurons[weights.index(0.5)].text

@@ -14,12 +14,12 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .answer import Answer, FiredNeuron, Timing, declines
 from .backbone import Backbone
-from .config import BATCH, DEFAULT_MODEL, AnswerOptions, RouteOptions, UsageError
+from .config import BATCH, DEFAULT_MODEL, NOT_STATED, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.layer import Firing, HyperLayer
 from .knowledge.bank import Bank
@@ -28,6 +28,7 @@ from .knowledge.retrieval import Passages
 from .knowledge.spaces import open_space
 from .loading import load_backbone
 from .prompts import Prompt, question_prompt
+from .words import normalise
 
 
 class Model:
@@ -80,6 +81,7 @@ class Model:
             together = [self._reply(q, o) for q, o in zip(questions[here], told[here], strict=True)]
             for _ in self._write(together):
                 pass
+            self._ask_neurons(together)
             for reply in together:
                 self.last = self._answer(reply)
                 yield self.last
@@ -87,7 +89,16 @@ class Model:
     def stream(self, question: str, options: AnswerOptions = AnswerOptions()) -> Iterator[str]:
         """Yield the answer in pieces as it is written; afterwards `last` holds the whole Answer."""
         reply = self._reply(question, options)
-        yield from self._write([reply])
+        held = ""
+        for piece in self._write([reply]):
+            held += piece
+            if not (reply.reads and _may_decline(held)):  # "not stated" is not shown before the neurons were asked
+                yield held
+                held = ""
+        if self._ask_neurons([reply]):
+            yield reply.said
+        elif held:
+            yield held
         self.last = self._answer(reply)
 
     def _reply(self, question: str, options: AnswerOptions) -> _Reply:
@@ -101,7 +112,7 @@ class Model:
             strength = options.beside_text if options.mode == "hybrid" else 1.0
             seen = options.labels, options.without
             firing = layer.firing(prompt.span_from_end, *seen, options.force, seed, strength)
-        return _Reply(options, prompt, firing, time.perf_counter() - start)
+        return _Reply(question, options, prompt, firing, time.perf_counter() - start)
 
     def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:
         """Decode side by side; yields each row's pieces as they come."""
@@ -116,6 +127,17 @@ class Model:
                     yield from replies[row].take(token, now, self.backbone)
                 if firings:
                     firings[:] = [firing for row in step.going if (firing := replies[row].firing)]
+
+    def _ask_neurons(self, replies: Sequence[_Reply]) -> bool:
+        """Of readings that found nothing stated, let the neurons answer alone; whether any had something to say."""
+        silent = [r for r in replies if r.reads and declines(r.shown) and r.firing and not r.firing.routed.abstained]
+        if not silent:
+            return False
+        for reply in silent:
+            reply.second = self._reply(reply.question, replace(reply.options, mode="neurag"))
+        for _ in self._write([reply.second for reply in silent if reply.second]):
+            pass
+        return any(not declines(reply.said) for reply in silent)
 
     def _retrieve(self, question: str, options: AnswerOptions) -> list[tuple[str, str]]:
         if options.paste is not None:
@@ -154,11 +176,11 @@ class Model:
         timing = Timing(
             prefill_s=reply.prepared + reply.first - routing,
             routing_s=routing,
-            decode_s=reply.last - reply.first,
+            decode_s=reply.last - reply.first + (reply.second.prepared + reply.second.last if reply.second else 0.0),
             prompt_tokens=len(reply.prompt.ids),
         )
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
-        said = reply.shown.strip()
+        said = reply.said
         silent = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
         abstained = silent or declines(said)
         ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
@@ -169,6 +191,7 @@ class Model:
 class _Reply:
     """One question on its way to an answer."""
 
+    question: str
     options: AnswerOptions
     prompt: Prompt
     firing: Firing | None
@@ -178,6 +201,19 @@ class _Reply:
     shown: str = ""
     first: float = 0.0
     last: float = 0.0
+    second: _Reply | None = None
+    """What the neurons said alone, where the passages did not state it."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether there are both passages and neurons."""
+        return self.options.mode == "hybrid"
+
+    @property
+    def said(self) -> str:
+        """The answer: what was read, or else what the neurons know."""
+        second = self.second.shown.strip() if self.second else ""
+        return second if second and not declines(second) else self.shown.strip()
 
     def take(self, token: int, now: float, backbone: Backbone) -> Iterator[str]:
         """Add a token; yields the text it completes."""
@@ -189,6 +225,11 @@ class _Reply:
         if not text.endswith("\ufffd"):  # half a character: wait for its rest
             yield text[len(self.shown) :]
             self.shown = text
+
+
+def _may_decline(text: str) -> bool:
+    """Whether a text, as far as it is written, may yet say that nothing is stated."""
+    return NOT_STATED.startswith(normalise(text)) or declines(text)
 
 
 def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:

@@ -150,12 +150,11 @@ class HyperLayer:
         for document, weight in firing.force:
             if document == RANDOM:
                 rows.append(-1)
+                weights.append(weight)
             else:
-                best = self.router.route(firing.index, firing.states, documents == document)
-                if not best.rows:
-                    continue
-                rows.append(best.rows[0])
-            weights.append(weight)
+                own = self.router.route(firing.index, firing.states, documents == document)
+                rows += own.rows
+                weights += [weight * share / max(own.weights) for share in own.weights]
         return Routed(tuple(rows), tuple(weights), tuple(weights))
 
     def _move_on(self, firing: Firing, hidden: Tensor) -> None:
