@@ -16,7 +16,7 @@ from neurag.lora import ALL, Lora, applied, fold, start
 from neurag.prompts import question_prompt
 from neurag.tasks.examples import Packed, TaskRow, pack, read_rows
 from neurag.tasks.matching import UnitSpace, match_loss, matches
-from neurag.tasks.training import CHECKPOINT, batch_loss, train_task
+from neurag.tasks.training import CHECKPOINT, batch_loss, stopped, train_task
 
 MILL = (("Oskerby", "The mill of Oskerby opened in 1987 and is run by Ilse Maranth."),)
 BOTH = (*MILL, ("Carrow", "The market of Carrow is held on Sundays."))
@@ -85,6 +85,22 @@ def test_a_checkpoint_of_other_rows_is_not_taken_up(tiny, tmp_path):
     steps = []
     train_task(tiny, packed[:1], [], OPTIONS, tmp_path, lambda told: steps.append(told.step))
     assert steps[0] == 1
+
+
+def test_a_stopped_run_leaves_its_adapter(tiny, tmp_path):
+    packed = pack(tiny, ROWS)
+
+    def stop(told):
+        if told.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(NeuragError, match="no run to go on with"):
+        stopped(tmp_path, OPTIONS.scale)
+    with pytest.raises(KeyboardInterrupt):
+        train_task(tiny, packed, [], OPTIONS, tmp_path, stop)
+    before = float(batch_loss(tiny, packed))
+    with applied(tiny, stopped(tmp_path, OPTIONS.scale)):
+        assert float(batch_loss(tiny, packed)) < before
 
 
 @pytest.mark.parametrize(("options", "wrong"), [({"epochs": 0, "matching": 0}, "nothing"), ({"matched": 0}, "matched")])

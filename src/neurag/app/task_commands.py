@@ -17,7 +17,9 @@ from ..config import BASE_MODEL, TaskOptions
 from .bank_commands import errors
 
 TaskFlags = Annotated[TaskOptions, Parameter(name="*")]
-BeginFlag = Annotated[str | None, Parameter(name="--from", help="An adapter to train further: its folder, or task.")]
+BeginFlag = Annotated[
+    str | None, Parameter(name="--from", help="An adapter, or a stopped run, to train further: its folder, or task.")
+]
 AdapterFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the adapter.")]
 TASK = TaskOptions()
 
@@ -45,12 +47,15 @@ def train_task(
     from ..lora import Lora
     from ..tasks.examples import pack, read_rows
     from ..tasks.matching import matches
-    from ..tasks.training import train_task
+    from ..tasks.training import CHECKPOINT, stopped, train_task
     from .progress import TaskMeter
     from .show import show_line
 
     rows = read_rows(data)
-    lora = Lora.load(adapter_file(model, begin)) if begin else None
+    lora = None
+    if begin:
+        halfway = (Path(begin) / CHECKPOINT).is_file()
+        lora = stopped(Path(begin), options.scale) if halfway else Lora.load(adapter_file(model, begin))
     backbone = load_backbone(model)
     examples, passages = pack(backbone, rows), matches(backbone, rows, options.seed) if options.matching else []
     with TaskMeter(errors()) as progress:

@@ -18,12 +18,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
 
 from ..backbone import Backbone
-from ..config import TaskOptions, UsageError
+from ..config import NeuragError, TaskOptions, UsageError
 from ..files import swapped, write_whole
 from ..loading import TASK_FILE
 from ..lora import ALL, Lora, applied, start
@@ -139,6 +140,18 @@ def train_adapter(
             if progress:
                 progress(meter.told())
     return fresh.finished(options.scale), meter.told()
+
+
+def stopped(folder: Path, scale: float) -> Lora:
+    """The adapter of a run that was stopped, as it was at its last checkpoint; `scale` is that of the run.
+
+    Raises NeuragError where there is no checkpoint.
+    """
+    try:
+        told = torch.load(folder / CHECKPOINT, weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError) as error:
+        raise NeuragError(f"{folder} holds no adapter and no run to go on with ({error}): name another") from None
+    return Lora(told["down"], told["up"]).finished(scale)
 
 
 def _learned(loss: Tensor) -> float:
