@@ -145,6 +145,7 @@ class Answer:
         """The public shape: answer, abstained, mode, neurons, conflict, timing; explanation where there is one."""
         out = asdict(self)
         del out["ranked"]
+        out["neurons"] = [asdict(n) for n in self.neurons]
         if self.explanation is None:
             del out["explanation"]
         return out

@@ -147,8 +147,8 @@ class RouteOptions:
     fusion: Fusion = "unit_scale"
     """How the chosen neurons become one (hyper_layer/fusion.py)."""
     conflict: Policy = "newest"
-    """Of documents that match the same words of a question equally well, let the newest speak (by `timestamp`), the most
-    trusted (by `trust`), or all. A document without a timestamp, or trust, is not passed over for it."""
+    """Of documents that match the same words of a question equally well, let the newest speak (by `timestamp`), the
+    most trusted (by `trust`), or all. A document without a timestamp, or trust, is not passed over for it."""
     competing: float = 0.9
     """Share of the better match that two documents must have in common to be two versions of the same thing."""
     reroute: bool = False

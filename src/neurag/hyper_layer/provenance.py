@@ -34,9 +34,7 @@ NEAR = 2
 """Characters between two cited words that are one span."""
 
 
-def explain(
-    layer: HyperLayer, firing: Firing, prompt: Prompt, question: str, tokens: Sequence[int]
-) -> Explanation:
+def explain(layer: HyperLayer, firing: Firing, prompt: Prompt, question: str, tokens: Sequence[int]) -> Explanation:
     """Why the answer `tokens` came out as they did; `firing` has answered `prompt`, which holds `question`.
 
     Raises BankError where the bank cannot be read; a neuron that has left it meanwhile has no text and no spans.
