@@ -59,7 +59,7 @@ def _show_neuron(console: Console, trace: NeuronTrace) -> None:
 def _times(effect: float) -> str:
     """The effect in nats as a ratio of likelihoods."""
     if abs(effect) < 0.05:
-        return "as likely"
+        return "just as likely"
     ratio = f"{exp(min(abs(effect), 13.8)):,.3g} times"
     more = "over " if abs(effect) > 13.8 else ""
     return f"{more}{ratio} {'less' if effect > 0 else 'more'} likely"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST = 28
 """Characters of a neuron's name."""
+WIDEST = 40.0
+"""Inches."""
 
 
 def need_matplotlib() -> None:
@@ -56,13 +58,14 @@ def _draw(explanation: Explanation, question: str) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    names = [_short(trace.title or trace.doc_id) for trace in explanation.neurons]
+    titles = [trace.title for trace in explanation.neurons]
+    names = [_short(t.title if titles.count(t.title) == 1 and t.title else t.doc_id) for t in explanation.neurons]
     lengths = [max(len(explanation.question), 8), max(len(explanation.answer), 4), 8]
-    height = 1.6 + 0.35 * len(names)
+    size = (min(3.0 + 0.24 * sum(lengths), WIDEST), 1.6 + 0.35 * len(names))
     told = io.BytesIO()
     with rc_context({"text.parse_math": False, "font.size": 9}), catch_warnings():
         simplefilter("ignore", UserWarning)  # a glyph that the font lacks becomes a box
-        figure = Figure(figsize=(3.0 + 0.24 * sum(lengths), height), dpi=150, layout="constrained")
+        figure = Figure(figsize=size, dpi=150, layout="constrained")
         asked, acted, effect = figure.subplots(1, 3, width_ratios=lengths, sharey=True)
         _cells(asked, [trace.matched for trace in explanation.neurons], explanation.question, "share of the score")
         _cells(acted, [trace.weights for trace in explanation.neurons], explanation.answer, "weight", top=1.0)
@@ -72,7 +75,7 @@ def _draw(explanation: Explanation, question: str) -> bytes:
         effect.axvline(0, color="black", linewidth=0.6)
         effect.set_title("helps the answer, nats", fontsize=9)
         effect.margins(x=0.15)
-        figure.suptitle(clean_text(question), fontsize=10)
+        figure.suptitle(_short(question, 4 * LONGEST), fontsize=10)
         figure.savefig(told, format="png", metadata={"Software": None})
     return told.getvalue()
 
@@ -91,6 +94,6 @@ def _cells(axes: Axes, rows: Sequence[Sequence[float]], tokens: Sequence[str], t
     axes.figure.colorbar(shown, ax=axes, shrink=0.8, aspect=12)
 
 
-def _short(text: str) -> str:
+def _short(text: str, longest: int = LONGEST) -> str:
     text = " ".join(clean_text(text).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"

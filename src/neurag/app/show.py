@@ -77,7 +77,11 @@ def show_conflict(console: Console, conflict: Conflict) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for side in conflict.sides:
         named = ", ".join(_source(one) for one in side.documents)
-        table.add_row("→" if side.followed else "", *_texts(side.answer, named), style="bold" if side.followed else "")
+        table.add_row(
+            "→" if side.followed else "",
+            *_texts(" ".join(side.answer.split()), named),
+            style="bold" if side.followed else "",
+        )
     console.print(table)
 
 
