@@ -120,16 +120,19 @@ def test_logits_are_those_of_a_bank_without_the_hidden_documents(model, tiny, tm
 
 @pytest.mark.parametrize("forced", ["mill-1", RANDOM])
 def test_a_forced_neuron_is_one_that_the_request_may_see(model, tiny, tmp_path, forced):
-    hidden = [d["id"] for d in DOCUMENTS if d["labels"]]
+    first = DOCUMENTS[0]["id"]  # whose neuron a random one would be like, in the whole bank
+    seen = visible(("staff",), (first,))
+    hidden = [d["id"] for d, shown in zip(DOCUMENTS, seen, strict=True) if not shown]
     assert "mill-1" in hidden
     shutil.copytree(model.bank.path, tmp_path / "bank")
     Bank.open(tmp_path / "bank").remove(hidden)
     options = {"force": ((forced, 1.0),), "max_new_tokens": 3}
     question = "Who runs the mill in Oskerby?"
-    whole = logits(model, AnswerOptions(labels=(), **options), question)
+    whole = logits(model, AnswerOptions(labels=("staff",), without=(first,), **options), question)
     less = logits(Model.load(bank=tmp_path / "bank", backbone=tiny), AnswerOptions(**options), question)
     assert torch.equal(whole, less)
-    assert model.answer(question, AnswerOptions(labels=(), without=("mill-0",), **options)).neurons == ()
+    closed = logits(model, AnswerOptions(mode="closed", max_new_tokens=1), question)
+    assert torch.equal(whole[:1], closed) is (forced != RANDOM)  # a hidden document cannot be forced, noise can
 
 
 def test_no_hidden_row_is_ever_a_candidate_of_the_index(tiny_calibration, monkeypatch):

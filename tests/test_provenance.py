@@ -114,9 +114,11 @@ def test_a_match_with_the_lower_case_reading_is_cited_where_it_stands(model):
     prompt = question_prompt(model.backbone, "oskerby")
     place = shown.index("Oskerby")
     keys = [list(row.positions).index(len(shown) + place + n) for n in range(7)]  # a byte a token, read twice
-    (span,) = cited(model.backbone, row, keys, [0.1] * 7, prompt, "oskerby")
-    assert row.text[span.start : span.end] == "Oskerby"
-    assert span.words == ("oskerby",)
+    for worth in ([0.1] * 7, [0.1] + [0.0] * 6, [0.0] * 6 + [0.1]):  # its first or last letter stands for the word
+        (span,) = cited(model.backbone, row, keys, worth, prompt, "oskerby")
+        assert row.text[span.start : span.end] == "Oskerby"
+        assert span.words == ("oskerby",)
+        assert span.share == pytest.approx(sum(worth))
     title = [list(row.positions).index(shown.index("mill") + n) for n in range(4)]
     (span,) = cited(model.backbone, row, [*title, 0, 0, 0], [0.1] * 4 + [0.0] * 3, prompt, "oskerby")
     assert (span.in_title, row.title[span.start : span.end]) == (True, "mill")
