@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from neurag.answer import Source
-from neurag.config import AnswerOptions, EncodeOptions, RouteOptions
+from neurag.config import AnswerOptions, EncodeOptions, RouteOptions, UsageError
 from neurag.hyper_layer.conflicts import SIDES, agree, conflict, settle
 from neurag.hyper_layer.layer import HyperLayer
 from neurag.hyper_layer.routing import Router
@@ -77,6 +77,11 @@ def test_policies_follow_the_documents_metadata(tiny_calibration, policy, leads)
     assert found.contest[0] == leads
     assert set(found.contest) == {0, 1, 2}
     assert set(routed(tiny_calibration, told, q, rows=3, conflict="all").rows) == {0, 1, 2}
+
+
+def test_an_unknown_policy_is_refused(tiny_calibration):
+    with pytest.raises(UsageError, match="no policy 'oldest' on conflicts: choose among newest, trusted, all"):
+        Router(tiny_calibration, RouteOptions(conflict="oldest"))
 
 
 def test_the_newest_speaks_even_where_other_words_took_its_place_in_the_choice(tiny_calibration):

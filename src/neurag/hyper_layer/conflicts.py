@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from ..answer import Conflict, Side, Source, declines
-from ..config import Policy
+from ..config import Policy, UsageError
 from ..words import holds, overlap, words
 
 SIDES = 4
@@ -30,6 +30,12 @@ SIDES = 4
 
 Standing = Mapping[int, Any]
 """What a policy compares, by place; a row that it knows nothing of is not there."""
+
+
+def known_policy(name: str) -> None:
+    """Raise UsageError for a policy that is none."""
+    if name not in get_args(Policy):
+        raise UsageError(f"there is no policy {name!r} on conflicts: choose among {', '.join(get_args(Policy))}")
 
 
 def competing(shares: np.ndarray, place: int, share: float) -> np.ndarray:

@@ -32,7 +32,7 @@ from ..knowledge.chance import Yardstick
 from ..packing import PackedMatrix
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
-from .conflicts import SIDES, Standing, competing, settle
+from .conflicts import SIDES, Standing, competing, known_policy, settle
 from .links import Openings
 
 NEUTRAL = 8192
@@ -83,6 +83,8 @@ class Router:
     """Scores a bank's rows for a question and picks the active ones."""
 
     def __init__(self, calibration: Calibration, options: RouteOptions) -> None:
+        """Raises UsageError for a policy on conflicts that is none."""
+        known_policy(options.conflict)
         self.calibration = calibration
         self.options = options
         self._neutral = PackedMatrix(calibration.neutral[:NEUTRAL])
