@@ -9,7 +9,6 @@ import torch
 
 from neurag.config import AnswerOptions, EncodeOptions, RouteOptions, UsageError
 from neurag.hooks import read_input
-from neurag.hyper_layer.fusion import RULES, fuse
 from neurag.hyper_layer.layer import random_like
 from neurag.knowledge.pipeline import encode
 from neurag.model import Model
@@ -147,11 +146,3 @@ def test_forced_random_neuron_has_the_norm_of_a_real_one():
     drawn = random_like(neuron, 1)
     torch.testing.assert_close(drawn.norm(dim=(1, 2)), neuron.norm(dim=(1, 2)))
     assert not torch.allclose(drawn, neuron)
-
-
-def test_fusing_neurons_is_fusing_their_outputs():
-    a, b, x = torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.randn(5, 3)
-    fused = fuse([a, b], RULES["unit_scale"]((1.0, 0.3)))
-    torch.testing.assert_close(x @ fused[0], x @ a[0] + 0.3 * (x @ b[0]))
-    assert RULES["sum"]((0.2, 0.1)) == (1.0, 1.0)
-    assert RULES["mean"]((1.0, 1.0)) == (0.5, 0.5)

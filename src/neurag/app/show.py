@@ -20,9 +20,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..answer import Answer, FiredNeuron, declines
+from ..answer import Answer, Conflict, FiredNeuron, Source, declines
 from ..config import BATCH
 from ..knowledge.documents import clean_text
+from .explain import show_explanation
 from .progress import EncodeProgress, clock
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..knowledge.rows import DocumentSummary, NeuronRow
 
 NO_NEURON = "no neuron fired: this is the plain backbone speaking"
+POLICIES = {"newest": "the newest speaks", "trusted": "the most trusted speaks", "all": "all of them speak"}
 _BAR = 12
 
 
@@ -62,11 +64,31 @@ def show_answer(console: Console, answer: Answer, explain: bool = False, said: b
     if answer.abstained and not declines(answer.answer):  # which says it by itself
         console.print(Text(NO_NEURON, style="yellow"), soft_wrap=True)
     if answer.conflict:
-        show_line(console, "the documents disagree: " + " | ".join(answer.conflict))
+        show_conflict(console, answer.conflict)
     if answer.neurons:
         console.print(neuron_table(answer.neurons))
     if explain:
         _explain(console, answer)
+
+
+def show_conflict(console: Console, conflict: Conflict) -> None:
+    """Show who says what; an arrow marks the side that was followed."""
+    console.print(Text(f"the documents disagree ({POLICIES[conflict.policy]}):", style="yellow"), soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for side in conflict.sides:
+        named = ", ".join(_source(one) for one in side.documents)
+        table.add_row(
+            "→" if side.followed else "",
+            *_texts(" ".join(side.answer.split()), named),
+            style="bold" if side.followed else "",
+        )
+    console.print(table)
+
+
+def _source(source: Source) -> str:
+    trust = "" if source.trust is None else f"trust {source.trust:g}"
+    known = ", ".join(told for told in (source.timestamp, trust) if told)
+    return f"{source.doc_id} ({known})" if known else source.doc_id
 
 
 def neuron_table(neurons: Sequence[FiredNeuron]) -> Table:
@@ -80,9 +102,12 @@ def neuron_table(neurons: Sequence[FiredNeuron]) -> Table:
 
 
 def _explain(console: Console, answer: Answer) -> None:
-    for neuron in answer.neurons:
-        show_line(console, f"{neuron.doc_id} ({neuron.weight:.2f}) was made from:")
-        console.print(Padding(Text(clean_text(neuron.text), style="dim"), (0, 0, 1, 2)))
+    if answer.explanation:
+        show_explanation(console, answer.explanation)
+    else:
+        for neuron in answer.neurons:
+            show_line(console, f"{neuron.doc_id} ({neuron.weight:.2f}) was made from:")
+            console.print(Padding(Text(clean_text(neuron.text), style="dim"), (0, 0, 1, 2)))
     told = answer.timing
     show_line(
         console,

@@ -157,8 +157,9 @@ def asked_alone(world: World, row: Row, asked: Asked) -> Given:
 
 
 def base(world: World) -> AnswerOptions:
-    """What all systems have in common."""
-    return AnswerOptions(max_new_tokens=world.options.max_new_tokens, passages=world.options.passages)
+    """What all systems have in common. Conflicts are not reported here, so they are not looked for."""
+    told = world.options
+    return AnswerOptions(max_new_tokens=told.max_new_tokens, passages=told.passages, check_conflicts=False)
 
 
 def closed(world: World, row: Row) -> Asked:

@@ -31,7 +31,7 @@ from ..hooks import on_each, read_output
 from ..knowledge.bank import Bank
 from ..knowledge.calibration import Calibration
 from ..knowledge.neurons import InputSpace, dequantise
-from .fusion import fuse
+from .fusion import rule
 from .routing import Routed, Router, RoutingIndex
 
 HOT_NEURONS = 256
@@ -51,8 +51,10 @@ class Firing:
     strength: float = 1.0
     """What all that the neurons say is multiplied by."""
     routed: Routed = field(default_factory=lambda: Routed((), (), ()))
-    first: Routed | None = None
-    """The choice at the last prompt token; `routed` may move on when rerouting."""
+    path: list[Routed] = field(default_factory=list)
+    """The choice at the last prompt token, then at each token written: they differ only when rerouting."""
+    fixed: bool = False
+    """The choice was made elsewhere, and stays."""
     fused: Tensor | None = None
     held: dict[str, Tensor] = field(default_factory=dict)
     """B of the chosen neurons by row id, [L, R, D], as far as they are in memory."""
@@ -62,6 +64,11 @@ class Firing:
     """Time spent on the first choice; later choices are part of writing."""
     states: Tensor | None = None
     importance: Tensor | None = None
+
+    @property
+    def first(self) -> Routed:
+        """The choice at the last prompt token; nothing before it was made."""
+        return self.path[0] if self.path else Routed((), (), ())
 
 
 class HyperLayer:
@@ -79,6 +86,7 @@ class HyperLayer:
         # one position is too little work for the half-precision kernels of a CPU: in float32 it is four times as fast
         self.space = replace(space, down=space.down.float(), shift=space.shift.float())
         self.router = Router(calibration, options)
+        self._fuse = rule(options.fusion)
         self._index: RoutingIndex | None = None
         self._version = -1
         self._hot: OrderedDict[str, Tensor] = OrderedDict()
@@ -123,16 +131,26 @@ class HyperLayer:
     def _attend(self, firings: Sequence[Firing], hidden: Tensor) -> None:
         """Choose neurons: once for a prompt, and again for every new token when rerouting."""
         for firing, own in zip(firings, hidden, strict=True):
-            if firing.first is None:
+            if firing.fixed:
+                continue
+            if not firing.path:
                 start = time.perf_counter()
                 first, last = (len(own) + place for place in firing.span)
                 firing.states = self.router.calibration.project(own[first:last]).cpu()
                 firing.importance = torch.ones(len(firing.states))
-                firing.routed = firing.first = self._first_choice(firing)
+                firing.routed = self._first_choice(firing)
                 self._fetch(firing)
                 firing.seconds = time.perf_counter() - start
             elif self.options.reroute and not firing.force:
                 self._move_on(firing, own[-1:])
+            firing.path.append(firing.routed)
+
+    def fix(self, firing: Firing, routed: Routed) -> None:
+        """Let these rows act at these weights from now on, whatever routing would choose."""
+        firing.fixed = True
+        if firing.routed != routed:
+            firing.routed = routed
+            self._fetch(firing)
 
     def ranking(self, firing: Firing, count: int) -> tuple[str, ...]:
         """Ids of the `count` documents that routing puts first for a question that has been answered."""
@@ -147,12 +165,14 @@ class HyperLayer:
             return self.router.route(firing.index, firing.states, firing.allowed)
         rows, weights = [], []
         documents = np.array(firing.index.document_ids)
+        seen = np.ones(len(documents), bool) if firing.allowed is None else firing.allowed
         for document, weight in firing.force:
             if document == RANDOM:
-                rows.append(-1)
-                weights.append(weight)
+                if seen.any():
+                    rows.append(~int(seen.argmax()))  # as strong as a neuron that the request may see
+                    weights.append(weight)
             else:
-                own = self.router.route(firing.index, firing.states, documents == document)
+                own = self.router.route(firing.index, firing.states, seen & (documents == document))
                 rows += own.rows
                 weights += [weight * share / max(own.weights) for share in own.weights]
         return Routed(tuple(rows), tuple(weights), tuple(weights))
@@ -173,8 +193,9 @@ class HyperLayer:
 
     def _fetch(self, firing: Firing) -> None:
         """Begin to read the chosen neurons; the layers up to the band go on meanwhile."""
-        ids = list(dict.fromkeys(firing.index.ids[max(row, 0)] for row, _ in _acting(firing)))
-        firing.fused, firing.held = None, {name: self._hot[name] for name in ids if name in self._hot}
+        ids = list(dict.fromkeys(firing.index.ids[_stored(row)] for row, _ in acting(firing.routed)))
+        firing.fused, firing.coming = None, None
+        firing.held = {name: self._hot[name] for name in ids if name in self._hot}
         if missing := [name for name in ids if name not in firing.held]:
             firing.coming = self._reader.submit(self.bank.neurons, missing)
         elif ids:
@@ -185,10 +206,10 @@ class HyperLayer:
         if firing.coming is not None:
             read, firing.coming = firing.coming.result(), None
             firing.held |= {name: dequantise(*told) for name, told in read.items()}
-        rows, weights = zip(*_acting(firing), strict=True)
-        neurons = [firing.held[firing.index.ids[max(row, 0)]] for row in rows]
+        rows, weights = zip(*acting(firing.routed), strict=True)
+        neurons = [firing.held[firing.index.ids[_stored(row)]] for row in rows]
         drawn = [b if row >= 0 else random_like(b, firing.seed) for row, b in zip(rows, neurons, strict=True)]
-        firing.fused = firing.strength * fuse(drawn, weights).to(self.backbone.device)
+        firing.fused = firing.strength * self._fuse(drawn, weights).to(self.backbone.device)
         for name, neuron in firing.held.items():
             self._hot[name] = neuron
             self._hot.move_to_end(name)
@@ -215,9 +236,13 @@ class HyperLayer:
         return changed
 
 
-def _acting(firing: Firing) -> list[tuple[int, float]]:
-    """(row, weight) of the chosen neurons that have a say."""
-    return [(r, w) for r, w in zip(firing.routed.rows, firing.routed.weights, strict=True) if w > 1e-3]
+def acting(routed: Routed) -> list[tuple[int, float]]:
+    """(row, weight) of the chosen neurons that have a say; a row below 0 is a random neuron like that of row ~row."""
+    return [(r, w) for r, w in zip(routed.rows, routed.weights, strict=True) if w > 1e-3]
+
+
+def _stored(row: int) -> int:
+    return row if row >= 0 else ~row
 
 
 def _allowed(index: RoutingIndex, labels: Sequence[str] | None, without: Sequence[str]) -> np.ndarray | None:

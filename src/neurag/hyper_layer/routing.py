@@ -9,7 +9,8 @@ With m_it the best similarity of t among neuron i's keys, chance is taken off fi
 so S_i in 0..1 is the share of the question's information that document i matches, whatever else is in the
 bank. The top k are taken one by one, each scored partly on what the ones before it left unmatched, and a little on
 being mentioned in the first (links.py): a second document is worth having for what the first does not say. Not
-here: which rows of a large bank are scored at all (coarse.py), and what the chosen neurons do (layer.py).
+here: which rows of a large bank are scored at all (coarse.py), which of two versions speaks (conflicts.py), and what
+the chosen neurons do (layer.py).
 
     >>> router.route(index, question_states(backbone, calibration, "Who ...?"))    # doctest: +SKIP
 """
@@ -31,12 +32,11 @@ from ..knowledge.chance import Yardstick
 from ..packing import PackedMatrix
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
+from .conflicts import SIDES, Standing, competing, known_policy, settle
 from .links import Openings
 
 NEUTRAL = 8192
 """Neutral keys that tell chance for a question. Reading them is what that costs, and twice as many tell no better."""
-COMPETING = 0.9
-"""Share of the better match that two rows must have in common to be two versions of the same thing."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class RoutingIndex:
     document_ids: list[str]
     labels: list[frozenset[str]]
     timestamps: list[str]
+    trusts: list[float | None]
     starts: np.ndarray
     """[N + 1] first key of each row."""
     keys: Tensor
@@ -69,6 +70,8 @@ class Routed:
     rows: tuple[int, ...]
     scores: tuple[float, ...]
     weights: tuple[float, ...]
+    contest: tuple[int, ...] = ()
+    """Rows that compete for the lead, one a document, the one that leads first; empty where nobody competes with it."""
 
     @property
     def abstained(self) -> bool:
@@ -80,6 +83,8 @@ class Router:
     """Scores a bank's rows for a question and picks the active ones."""
 
     def __init__(self, calibration: Calibration, options: RouteOptions) -> None:
+        """Raises UsageError for a policy on conflicts that is none."""
+        known_policy(options.conflict)
         self.calibration = calibration
         self.options = options
         self._neutral = PackedMatrix(calibration.neutral[:NEUTRAL])
@@ -90,6 +95,7 @@ class Router:
         documents: list[str] = []
         labels: list[frozenset[str]] = []
         timestamps: list[str] = []
+        trusts: list[float | None] = []
         lengths: list[np.ndarray] = []
         positions: list[np.ndarray] = []
         keys: list[Tensor] = []
@@ -98,6 +104,7 @@ class Router:
             documents += batch.document_ids
             labels += [frozenset(x) for x in batch.labels]
             timestamps += batch.timestamps
+            trusts += batch.trusts
             lengths.append(batch.lengths)
             positions.append(batch.positions)
             keys.append(torch.from_numpy(batch.keys.copy()).to(dtype))
@@ -109,6 +116,7 @@ class Router:
             documents,
             labels,
             timestamps,
+            trusts,
             starts.astype(np.int64),
             joined,
             CoarseKeys.of(joined, starts),
@@ -133,7 +141,7 @@ class Router:
         if not len(rows) or not len(states):
             return Routed((), (), ())
         states = states.float().cpu()
-        yardstick = Yardstick.of(self._neutral(states))
+        yardstick = self.yardstick(states)
         best, weights = yardstick.best, torch.ones(len(states)) if importance is None else importance
         if len(rows) > self.options.exact_below:
             rows = index.coarse.candidates(states, best * weights, rows, self.options.candidates)
@@ -141,6 +149,10 @@ class Router:
         weights = weights / (weights @ best).clamp(min=1e-6)
         shares, covers = matched * weights[:, None], yardstick.covered(matched) * weights[:, None]
         return self._choose(index, rows, shares.numpy(), covers.numpy(), top_k or self.options.top_k)
+
+    def yardstick(self, states: Tensor) -> Yardstick:
+        """Chance for the tokens of a question, [T, key_width] on the CPU."""
+        return Yardstick.of(self._neutral(states))
 
     def _exact(self, index: RoutingIndex, states: Tensor, yardstick: Yardstick, rows: np.ndarray) -> Tensor:
         """r for every query token and every row in `rows`: [T, M]."""
@@ -167,11 +179,34 @@ class Router:
             value = (1 - self.options.coverage) * scores + self.options.coverage * fresh + linked
             value[chosen] = -1.0
             chosen.append(int(value.argmax()))
-        if self.options.conflict == "newest":
-            chosen = _newest(chosen, shares, [index.timestamps[rows[c]] for c in chosen])
+        chosen, contest = self._settled(index, rows, shares, chosen)
         own = scores[chosen]
         weights = np.exp((own - max(own.max(), self.options.null)) / self.options.temperature)
-        return Routed(tuple(int(rows[c]) for c in chosen), tuple(own.tolist()), tuple(weights.tolist()))
+        routed = tuple(int(rows[c]) for c in chosen)
+        return Routed(routed, tuple(own.tolist()), tuple(weights.tolist()), contest)
+
+    def _settled(
+        self, index: RoutingIndex, rows: np.ndarray, shares: np.ndarray, chosen: list[int]
+    ) -> tuple[list[int], tuple[int, ...]]:
+        """The choice after the policy on conflicts, and the contest for the lead, which all of `rows` may join."""
+        joined = competing(shares, chosen[0], self.options.competing).tolist()
+        standing = self._standing(index, rows, {*chosen, *joined})
+        lead = standing.get(chosen[0])
+        above = [c for c in joined if lead is not None and c in standing and standing[c] > lead]
+        pool = list(dict.fromkeys([*chosen, *sorted(above, key=standing.__getitem__)[-1:]]))
+        kept = settle(pool, shares, standing, self.options.competing)[: len(chosen)] if standing else chosen
+        order = sorted(joined, key=lambda c: (c != kept[0], -shares[:, c].sum()))
+        one_each = {index.document_ids[rows[c]]: int(rows[c]) for c in reversed(order)}
+        contest = tuple(int(rows[c]) for c in order if one_each[index.document_ids[rows[c]]] == rows[c])[:SIDES]
+        return kept, contest if len(contest) > 1 else ()
+
+    def _standing(self, index: RoutingIndex, rows: np.ndarray, places: Iterable[int]) -> Standing:
+        """What the policy knows of the documents at some places of `rows`. ISO 8601 sorts as text."""
+        if self.options.conflict == "newest":
+            return {c: told for c in places if (told := index.timestamps[rows[c]])}
+        if self.options.conflict == "trusted":
+            return {c: trust for c in places if (trust := index.trusts[rows[c]]) is not None}
+        return {}
 
     def _linked(self, index: RoutingIndex, rows: np.ndarray, first: int) -> np.ndarray:
         """What being mentioned in the row chosen first adds to each row's value, [M]; other documents only."""
@@ -179,25 +214,6 @@ class Router:
         other = np.array([index.document_ids[row] != index.document_ids[lead] for row in rows], np.float32)
         linked: np.ndarray = self.options.link * other * index.openings.mentioned(index.of_row(lead), rows)
         return linked
-
-
-def _newest(chosen: list[int], shares: np.ndarray, timestamps: list[str]) -> list[int]:
-    """Of rows that match the same words equally well, keep those with the latest timestamp.
-
-    Two rows compete when what they match in common is nearly all that either matches. Rows without a
-    timestamp do not compete. ISO 8601 sorts as text.
-    """
-    dates = {c: t for c, t in zip(chosen, timestamps, strict=True) if t}
-    dated = sorted(dates, key=lambda c: dates[c], reverse=True)
-    dropped: set[int] = set()
-    for place, newer in enumerate(dated):
-        for older in dated[place + 1 :]:
-            common = np.minimum(shares[:, newer], shares[:, older]).sum()
-            either = max(shares[:, newer].sum(), shares[:, older].sum())
-            same_day = dates[newer] == dates[older]
-            if newer not in dropped and not same_day and common >= COMPETING * either:
-                dropped.add(older)
-    return [c for c in chosen if c not in dropped]
 
 
 @torch.no_grad()
