@@ -10,6 +10,7 @@ from neurag.config import MineOptions, NeuragError, UsageError
 from neurag.loading import load_backbone
 from neurag.robust.attribution import integrated_gradients, pieces, rule_of
 from neurag.robust.probe import Probe, Target
+from neurag.robust.scores import SCORES, UNSIGNED
 
 CONTEXT, QUESTION, ANSWER = tuple(range(5, 69)), tuple(range(40, 69)), (70, 71, 72)
 
@@ -77,3 +78,93 @@ def test_scores_add_up_to_what_the_layer_changes(tiny, rule, baseline):
     assert told.completeness_error < 0.01
     coarse = integrated_gradients(probe_of(tiny, baseline=baseline), MineOptions(steps=1, baseline=baseline))
     assert coarse.completeness_error > told.completeness_error
+
+
+def test_gated_scores_add_up_over_all_layers(tiny):
+    probe = probe_of(tiny)
+    told = SCORES["gate_ig"](probe, MineOptions(steps=40))
+    off = full_pass(tiny, probe.target, dict(enumerate(probe.baseline)))
+    assert float(told.difference) == pytest.approx(probe.value - float(off), rel=1e-3)
+    assert told.completeness_error < 0.02
+    parts = SCORES["gate_ig"](probe, MineOptions(steps=40, chunk=7)).units
+    assert torch.allclose(told.units, parts, atol=1e-5 * float(parts.abs().max()))
+
+
+def test_gradient_is_the_end_of_the_path(tiny):
+    """Only the last of the steps: the slope at z itself, by the model's own pass."""
+    probe = probe_of(tiny, whole=True)
+    found = SCORES["gradient"](probe, MineOptions()).units
+    for layer in (0, 5):
+        end = probe.units[layer].clone().requires_grad_()
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(full_pass(tiny, probe.target, {layer: end}), [end])
+        wanted = ((end - probe.baseline[layer]) * slope).sum(0).detach()
+        assert (found[layer] - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+
+
+def test_relp_keeps_what_flows_straight_and_halves_what_is_gated(tiny):
+    """In the last layer only the final norm is above a unit: its denominator is a constant, and nothing else."""
+    probe = probe_of(tiny)
+    found = SCORES["relp"](probe, MineOptions()).units[-1]
+    stream = probe.outs[-1, 0]
+    norm, head = tiny.model.model.norm, tiny.model.lm_head.weight
+    logits = norm(stream) @ head.T
+    chance = logits.softmax(-1)
+    first = ANSWER[0]
+    slope = chance[first] * (head[first] - chance @ head) * norm.weight
+    slope = slope * (stream.square().mean() + norm.variance_epsilon).rsqrt()
+    wanted = (probe.units[-1, 0] - probe.baseline[-1, 0]) * (slope @ probe.weight(5))
+    assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-6)
+    gradient = SCORES["gradient"](probe, MineOptions()).units
+    assert not torch.allclose(SCORES["relp"](probe, MineOptions()).units[0], gradient[0], rtol=0.1)
+
+
+def test_every_score_leaves_the_model_as_it_was(tiny):
+    ids = torch.tensor([CONTEXT])
+    before = tiny.model(ids).logits
+    for name, score in SCORES.items():
+        told = score(probe_of(tiny), MineOptions(steps=2)).units
+        assert told.shape == (6, 96), name
+        assert torch.isfinite(told).all()
+        assert (told >= 0).all() or name not in UNSIGNED
+    assert torch.equal(tiny.model(ids).logits, before)
+    assert tiny.model.config._attn_implementation == "eager"
+
+
+def test_bfloat16_weights_with_float32_rows_still_add_up(tiny_folder):
+    narrow = load_backbone(str(tiny_folder), device="cpu", dtype="bfloat16")
+    told = integrated_gradients(probe_of(narrow), MineOptions())
+    assert told.units.dtype == torch.float32
+    assert told.completeness_error < 0.01
+    given_up = integrated_gradients(probe_of(narrow, precision="model"), MineOptions(precision="model"))
+    assert given_up.completeness_error > told.completeness_error
+
+
+def test_pieces_hold_every_row_once_and_are_bounded():
+    cut = list(pieces(6, 5, 2, 40))
+    rows = [(layer, step) for piece in cut for layer, steps in piece for step in range(5)[steps]]
+    assert rows == [(layer, step) for layer in range(6) for step in range(5)]
+    costs = [sum(2 * (6 - layer) * len(range(5)[steps]) for layer, steps in piece) for piece in cut]
+    assert max(costs) <= 40
+
+
+@pytest.mark.parametrize(("name", "steps"), [("trapeze", 20), ("midpoint", 0)])
+def test_impossible_rules_are_refused(name, steps):
+    with pytest.raises(UsageError):
+        rule_of(name, steps)
+
+
+def test_gauss_integrates_a_cubic_exactly():
+    places, weights = rule_of("gauss", 2)
+    assert float((weights * places**3).sum()) == pytest.approx(0.25)
+
+
+def test_an_answer_without_tokens_is_refused(tiny):
+    with pytest.raises(NeuragError, match="answer"):
+        Probe.of(tiny, CONTEXT, QUESTION, Target(()), MineOptions())
+
+
+def test_a_prompt_beyond_a_sliding_window_is_refused(tiny, monkeypatch):
+    monkeypatch.setattr(tiny.model.config, "sliding_window", 32, raising=False)
+    with pytest.raises(UsageError, match="fewer passages"):
+        probe_of(tiny)
