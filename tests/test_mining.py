@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
 
+from neurag.app.cli import main
 from neurag.config import MineOptions, NeuragError, UsageError
 from neurag.hooks import add_to_output
 from neurag.robust.contexts import Question, Shown
@@ -211,3 +213,43 @@ def test_plots_are_written(tmp_path):
     drawn = draw(units, told, tmp_path)
     assert [path.name for path in drawn] == ["layers.svg", "overlap.svg", "stability.svg"]
     assert all(path.read_text().startswith("<?xml") for path in drawn)
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    rows = [
+        {
+            "id": q.id,
+            "question": q.text,
+            "answers": list(q.answers),
+            "docs": [{"title": p.title, "text": p.text, "relevant": p.relevant} for p in q.passages],
+        }
+        for q in ASKED
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join([*map(json.dumps, rows), "{"]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("contexts", ["labels", "bm25"])
+def test_the_command_writes_a_report_and_plots(tiny_folder, tmp_path, rows_file, capsys, contexts):
+    pytest.importorskip("matplotlib")
+    told = ["mine", str(rows_file), "--model", str(tiny_folder), "-o", str(tmp_path / "out"), "--contexts", contexts]
+    assert main([*told, "--score", "gradient", "--noise-target", "gold", "--noise", "random"]) == 0
+    shown = capsys.readouterr()
+    assert "relevant only" in shown.out
+    assert "line 6" in shown.err
+    assert load_units(tmp_path / "out" / "units.json")[1]["options"]["score"] == "gradient"
+    assert (tmp_path / "out" / "layers.svg").exists()
+
+
+def test_the_command_counts_its_rows_and_names_what_it_lacks(tiny_folder, tmp_path, rows_file, capsys, monkeypatch):
+    told = ["mine", str(rows_file), "--model", str(tiny_folder), "-o", str(tmp_path / "out")]
+    assert main([*told, "--limit", "2", "--steps", "2", "--noise-target", "gold", "--no-plots"]) == 0
+    assert load_units(tmp_path / "out" / "units.json")[1]["questions"] == 2
+    assert "completeness error" in capsys.readouterr().out
+    assert not list((tmp_path / "out").glob("*.svg"))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(told) == 1
+    assert "neurag[report]" in capsys.readouterr().err
+    assert main([*told, "--no-plots", "--score", "magic"]) == 2

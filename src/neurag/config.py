@@ -155,8 +155,8 @@ class MineOptions:
     """Take the first so many sound rows."""
     noise: tuple[str, ...] = ("related", "random", "counterfactual")
     """Kinds of irrelevant contexts, in turn; one that a question has no passages for gives way to the next."""
-    passages: int = 0
-    """Passages of an irrelevant context; 0: as many as the relevant one of the same question has."""
+    passages: int = 5
+    """Passages of a context, at most; an irrelevant one has as many as the relevant one of its question."""
     keep: int = 60
     """Units kept of each context."""
     votes: float = 0.07

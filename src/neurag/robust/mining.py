@@ -131,7 +131,7 @@ def _check(options: MineOptions) -> None:
     unknown = [kind for kind in options.noise if kind not in KINDS]
     if unknown or not options.noise:
         raise UsageError(f"--noise must name some of {', '.join(KINDS)}, not {', '.join(unknown) or 'nothing'}")
-    for name, least in (("keep", 1), ("save_every", 1), ("steps", 1), ("chunk", 1), ("passages", 0)):
+    for name, least in (("keep", 1), ("save_every", 1), ("steps", 1), ("chunk", 1), ("passages", 1)):
         if getattr(options, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(options, name)}")
 
@@ -145,8 +145,10 @@ def _probes(
         return
     turn = number % len(options.noise)
     kinds = options.noise[turn:] + options.noise[:turn]
-    noisy = (contexts.irrelevant(question, kind, options.passages or None) for kind in kinds)
-    yield "relevant", _probe(backbone, question, contexts.relevant(question), options.target, options)
+    relevant = contexts.relevant(question, options.passages)
+    count = len(relevant.passages) if relevant else options.passages
+    noisy = (contexts.irrelevant(question, kind, count) for kind in kinds)
+    yield "relevant", _probe(backbone, question, relevant, options.target, options)
     irrelevant = next((context for context in noisy if context), None)
     yield "irrelevant", _probe(backbone, question, irrelevant, options.noise_target, options)
 
