@@ -1,6 +1,9 @@
-"""Attribution: one-token rows say what full passes with a hook say, scores add up, cheaper scores are what they claim."""
+"""Attribution: one-token rows say what full passes say, scores add up, cheaper scores are what they claim to be."""
 
 from __future__ import annotations
+
+import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from neurag.robust.attribution import integrated_gradients, pieces, rule_of
 from neurag.robust.probe import Probe, Target
 from neurag.robust.scores import SCORES, UNSIGNED
 
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 CONTEXT, QUESTION, ANSWER = tuple(range(5, 69)), tuple(range(40, 69)), (70, 71, 72)
 
 
@@ -26,42 +30,21 @@ def probe_of(backbone, whole=False, **options):
     return Probe.of(backbone, CONTEXT, QUESTION, Target(ANSWER, whole), MineOptions(**options))
 
 
-def full_pass(backbone, target, edits):
-    """What is watched, by the model's own pass over everything; `edits`: layer -> units at the row's positions."""
-    ids = torch.tensor([[*CONTEXT, *target.said[:-1]]])
-    count = len(target.said)
-
-    def hook(wanted):
-        return lambda _, inputs: (torch.cat([inputs[0][:, :-count], wanted[None]], 1),)
-
-    handles = [backbone.down_projection(n).register_forward_pre_hook(hook(z)) for n, z in edits.items()]
-    try:
-        logits = backbone.model(ids, use_cache=False).logits[0, -count:]
-    finally:
-        for handle in handles:
-            handle.remove()
-    told = logits.log_softmax(-1).gather(1, torch.tensor(target.said)[:, None])
-    return told.sum() if target.whole else told.exp().sum()
-
-
-def reference(backbone, probe, steps):
-    """One layer at a time, one forward and one backward pass over the whole prompt a step."""
-    out = torch.zeros(len(probe.units), probe.units.shape[2])
-    for layer, (high, low) in enumerate(zip(probe.units, probe.baseline, strict=True)):
-        for alpha in rule_of("midpoint", steps)[0]:
-            moved = (low + alpha * (high - low)).requires_grad_()
-            with torch.enable_grad():
-                (slope,) = torch.autograd.grad(full_pass(backbone, probe.target, {layer: moved}), [moved])
-            out[layer] += ((high - low) * slope).sum(0) / steps
-    return out
+@pytest.fixture
+def slow(monkeypatch):
+    """The reference of the benchmark: full passes with a hook, one layer at a time."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("reference")
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_rows_say_what_full_passes_say(family, whole):
+def test_rows_say_what_full_passes_say(family, whole, slow):
     probe = probe_of(family, whole, steps=4)
-    assert probe.value == pytest.approx(float(full_pass(family, probe.target, {})), rel=1e-4)
-    found, wanted = integrated_gradients(probe, MineOptions(steps=4)).units, reference(family, probe, 4)
-    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+    assert probe.value == pytest.approx(float(slow.watched(family, CONTEXT, probe.target, {})), rel=1e-4)
+    found = integrated_gradients(probe, MineOptions(steps=4)).units
+    wanted, _ = slow.integrated(family, CONTEXT, QUESTION, probe.target, range(4), 4)
+    for layer, scores in wanted.items():
+        assert (found[layer] - scores).abs().max() <= 1e-4 * scores.abs().max()
 
 
 def test_a_small_chunk_changes_nothing(tiny):
@@ -80,24 +63,24 @@ def test_scores_add_up_to_what_the_layer_changes(tiny, rule, baseline):
     assert coarse.completeness_error > told.completeness_error
 
 
-def test_gated_scores_add_up_over_all_layers(tiny):
+def test_gated_scores_add_up_over_all_layers(tiny, slow):
     probe = probe_of(tiny)
     told = SCORES["gate_ig"](probe, MineOptions(steps=40))
-    off = full_pass(tiny, probe.target, dict(enumerate(probe.baseline)))
+    off = slow.watched(tiny, CONTEXT, probe.target, dict(enumerate(probe.baseline)))
     assert float(told.difference) == pytest.approx(probe.value - float(off), rel=1e-3)
     assert told.completeness_error < 0.02
     parts = SCORES["gate_ig"](probe, MineOptions(steps=40, chunk=7)).units
     assert torch.allclose(told.units, parts, atol=1e-5 * float(parts.abs().max()))
 
 
-def test_gradient_is_the_end_of_the_path(tiny):
+def test_gradient_is_the_end_of_the_path(tiny, slow):
     """Only the last of the steps: the slope at z itself, by the model's own pass."""
     probe = probe_of(tiny, whole=True)
     found = SCORES["gradient"](probe, MineOptions()).units
     for layer in (0, 5):
         end = probe.units[layer].clone().requires_grad_()
         with torch.enable_grad():
-            (slope,) = torch.autograd.grad(full_pass(tiny, probe.target, {layer: end}), [end])
+            (slope,) = torch.autograd.grad(slow.watched(tiny, CONTEXT, probe.target, {layer: end}), [end])
         wanted = ((end - probe.baseline[layer]) * slope).sum(0).detach()
         assert (found[layer] - wanted).abs().max() <= 1e-4 * wanted.abs().max()
 

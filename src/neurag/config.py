@@ -140,7 +140,7 @@ class MineOptions:
     """What is watched with a relevant context: the probability of the accepted answer's first token, or the
     log-probability of the whole answer."""
     noise_target: Literal["gold", "answer", "wrong"] = "wrong"
-    """What is watched with an irrelevant context; wrong: the first token of what the model answers, if that is wrong."""
+    """What is watched with an irrelevant context; wrong: the first token of what the model answers, if it is wrong."""
     noise_sign: Literal["positive", "negative", "absolute"] = "positive"
     """Which units count with an irrelevant context: those that raise what is watched, that lower it, or both."""
     rule: Literal["midpoint", "gauss"] = "midpoint"

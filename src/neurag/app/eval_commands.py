@@ -149,6 +149,7 @@ class BrokenRows:
         self._console, self._count = console, 0
 
     def __call__(self, told: Broken) -> None:
+        """Name one, or count it."""
         from .show import show_line
 
         self._count += 1

@@ -1,1 +1,1 @@
-"""Neuro-RIT: which FFN units process evidence and which process noise, found by attribution. docs/robust.md tells how."""
+"""Neuro-RIT: which FFN units process evidence and which noise, found by attribution (docs/robust.md)."""

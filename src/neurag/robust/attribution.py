@@ -110,8 +110,8 @@ def _moved(probe: Probe, layer: int, places: Tensor) -> Tensor:
 def pieces(depth: int, steps: int, tokens: int, chunk: int) -> Iterator[Sequence[tuple[int, slice]]]:
     """Cut all (layer, step) rows, bottom layer first, into pieces of bounded memory: (layer, its steps).
 
-    A row of A tokens keeps A activations for every layer above it, and the head's: that sum is at most `chunk` a piece
-    (a piece has one row at least). Sorted by layer, pieces of the upper layers are large and never touch the lower ones.
+    A row keeps the activations of its A tokens for every layer above it: their number is at most `chunk` in a piece,
+    which has one row at least. Sorted by layer, pieces of the upper layers are large and never touch the lower ones.
     """
     held: list[tuple[int, int]] = []
     spent = 0

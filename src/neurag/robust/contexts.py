@@ -1,9 +1,9 @@
 """Contexts of a question: the passages a model is shown with it, relevant, irrelevant, or mixed at a given noise.
 
-Irrelevant ones come in three kinds: `random` (passages of other questions), `related` (near, without the answer: labelled
-so, or found by a retriever) and `counterfactual` (the gold passage with another question's answer in the answer's place).
-No negative holds an accepted answer: those that do are dropped, whatever their label says (RGB's issue 8 has why). All
-is drawn from the seed and the question's id, so a question's contexts do not depend on which others are asked for.
+Irrelevant ones come in three kinds: `random` (passages of other questions), `related` (near, without the answer:
+labelled so, or found by a retriever) and `counterfactual` (the gold passage with another question's answer in place of
+its own). No negative holds an accepted answer: those that do are dropped, whatever their label says. All is drawn from
+the seed and the question's id, so a question's contexts do not depend on what else is asked for.
 Not here: reading rows (evaluation/data.py), prompts (prompts.py).
 
     >>> asked = [Question("1", "Where is the mill?", ("Oskerby",), (Shown("Mill", "It is in Oskerby.", True),)),

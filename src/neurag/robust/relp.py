@@ -1,9 +1,9 @@
 """RelP's backward pass: the model linearised at its activations, as layer-wise relevance propagation does.
 
 Rules of RelP (Jafari et al. 2025, arXiv 2508.21258), as far as its summary tells us: a norm's denominator and the
-attention pattern are constants, SiLU is the line through zero and its value, and of a product of two branches (the gated
-FFN) each gets half. Forward values stay as they are. Here only what lies above a row's own layer is linearised, at the
-row's positions; the prompt is constant anyway. Not here: scores (scores.py).
+attention pattern are constants, SiLU is the line through zero and its value, and of a product of two branches (the
+gated FFN) each gets half. Forward values stay as they are. Here only what lies above a row's own layer is linearised,
+at the row's positions; the prompt is constant anyway. Not here: scores (scores.py).
 
     >>> with linearised(backbone):                               # doctest: +SKIP
     ...     torch.autograd.grad(probe.watch(rows).sum(), outs)
@@ -32,8 +32,8 @@ def linearised(backbone: Backbone) -> Iterator[None]:
 
     def scaled_only(place: int, given: Tensor, output: Tensor) -> Tensor:
         norm = norms[place]
-        size = (given.detach().float().square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()  # type: ignore[operator]
-        return _valued(output, norm.weight * (given * size.to(given.dtype)))  # type: ignore[operator]
+        size = (given.detach().float().square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()
+        return _valued(output, norm.weight * (given * size.to(given.dtype)))
 
     def line_through_zero(_: int, given: Tensor, output: Tensor) -> Tensor:
         return _valued(output, given * torch.sigmoid(given.detach()))

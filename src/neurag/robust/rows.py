@@ -5,7 +5,7 @@ of one token (or of a few, where an answer follows) that sees the cached prompt 
 layer l equals the unchanged one below, so it enters the stream behind layer l, with the rows that entered further down:
 one climb through the stack carries rows of all layers. Rows share a position, and the cache is not copied.
 
-Not here: what is changed (probe.py) and why (attribution.py). The same as full passes with a hook, to rounding (tested).
+The numbers are those of full passes with a hook, to rounding (tested). Not here: what is changed (probe.py) and why.
 
     >>> prompt = read_prompt(backbone, ids[:-1], torch.float32)                 # doctest: +SKIP
     >>> climb(prompt, {-1: embedded(backbone, ids[-1:]), 5: variants}).shape    # doctest: +SKIP

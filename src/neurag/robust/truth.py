@@ -1,7 +1,7 @@
 """The truth that scores are judged by: what happens to what is watched when one unit is set to its baseline.
 
-Again rows over the cached prompt (rows.py), now without gradients, so thousands of units are affordable. A score is worth
-what its rank correlation with these effects is, and how many of the strongest units it names. Not here: the scores.
+Again rows over the cached prompt (rows.py), now without gradients, so thousands of units are affordable. A score is
+judged by its rank correlation with these effects, and by how many of the strongest units it names. Not here: scores.
 
     >>> picks = sample_units(30, 1536, 2000, seed=0)                        # doctest: +SKIP
     >>> spearman(scored.units[picks[:, 0], picks[:, 1]], ablated(probe, picks))      # doctest: +SKIP
@@ -31,12 +31,13 @@ def ablated(probe: Probe, picks: Tensor) -> Tensor:
 
     `picks` [n, 2]: layers and units, lowest layer first. Positive: the context's activation of the unit helps.
     """
-    return torch.cat([_lost(probe, part) for part in picks.split(max(1, ROWS // len(probe.tail)))])
+    size = max(1, ROWS // len(probe.tail))
+    return torch.cat([_lost(probe, picks[at : at + size]) for at in range(0, len(picks), size)])
 
 
 def _lost(probe: Probe, picks: Tensor) -> Tensor:
     joining = {}
-    for layer in picks[:, 0].unique().tolist():
+    for layer in sorted(set(picks[:, 0].tolist())):
         units = picks[picks[:, 0] == layer, 1].to(probe.outs.device)
         change = (probe.baseline[layer] - probe.units[layer])[:, units]  # [A, n]
         outputs = probe.weight(layer)[:, units].to(change.dtype)  # [D, n]
@@ -58,5 +59,6 @@ def top_overlap(one: Tensor, other: Tensor, count: int) -> float:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    _, place, counts = values.cpu().double().unique(return_inverse=True, return_counts=True)
-    return (counts.cumsum(0).double() - (counts - 1) / 2)[place]
+    told = values.detach().cpu().double()
+    order = told.sort().values
+    return (torch.searchsorted(order, told) + torch.searchsorted(order, told, right=True)).double() / 2

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,8 @@ def voted(kept: Tensor, share: float) -> frozenset[int]:
     """Units that a share of the lists [n, K] hold, and two lists at least; nothing of no lists."""
     if not len(kept):
         return frozenset()
-    numbers, counts = kept[kept != NONE].unique(return_counts=True)
-    return frozenset(numbers[counts >= max(2.0, share * len(kept))].tolist())
+    counts = Counter(kept[kept != NONE].tolist())
+    return frozenset(number for number, count in counts.items() if count >= max(2.0, share * len(kept)))
 
 
 def sets_of(kept: Mapping[str, Tensor], share: float, depth: int, width: int) -> Units:
@@ -90,7 +91,7 @@ def sets_of(kept: Mapping[str, Tensor], share: float, depth: int, width: int) ->
 def stability(
     kept: Mapping[str, Tensor], share: float, depth: int, width: int, seeds: int = 5
 ) -> dict[str, float | None]:
-    """Mean Jaccard similarity over `seeds` of the sets that two random halves of the contexts give; None if all empty."""
+    """Mean Jaccard similarity over `seeds` of the sets of two random halves of the contexts; None if all are empty."""
     found: dict[str, list[float]] = {"relevant": [], "irrelevant": [], "only_relevant": [], "only_irrelevant": []}
     for seed in range(seeds):
         halves = [sets_of(half, share, depth, width) for half in _halves(kept, seed)]

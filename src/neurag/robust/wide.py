@@ -65,7 +65,7 @@ class _LogProbability(torch.autograd.Function):
         out, slope = torch.empty(len(states), device=states.device), torch.empty(0)
         if ctx.needs_input_grad[0]:
             slope = weight[targets].float()
-        parts = list(zip(weight.split(VOCABULARY), range(0, len(weight), VOCABULARY), strict=True))
+        parts = [(weight[first : first + VOCABULARY], first) for first in range(0, len(weight), VOCABULARY)]
         for at in range(0, len(states), ROWS):
             rows = slice(at, at + ROWS)
             told = states[rows].float()
