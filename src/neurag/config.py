@@ -149,7 +149,7 @@ class MineOptions:
     """Points between baseline and activation."""
     precision: Literal["float32", "model"] = "float32"
     """Format in which variants of the last token are computed; the prompt is read in the model's own."""
-    chunk: int = 2048
+    chunk: int = 1024
     """Tokens times layers that one backward pass goes through: what bounds memory."""
     limit: int | None = None
     """Take the first so many sound rows."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-VOCABULARY, ROWS = 8192, 256
+VOCABULARY, ROWS = 8192, 128
 """Entries of the vocabulary that are widened at once, and rows whose logits are there at once."""
 
 
@@ -69,7 +69,9 @@ class _LogProbability(torch.autograd.Function):
         for at in range(0, len(states), ROWS):
             rows = slice(at, at + ROWS)
             told = states[rows].float()
-            logits = torch.cat([told @ part.float().T for part, _ in parts], 1)
+            logits = torch.empty(len(told), len(weight), device=told.device)
+            for part, first in parts:
+                logits[:, first : first + len(part)] = told @ part.float().T
             total = logits.logsumexp(1, keepdim=True)
             out[rows] = (logits.gather(1, targets[rows, None]) - total)[:, 0]
             if ctx.needs_input_grad[0]:
