@@ -11,6 +11,8 @@ On questions of nq_open_oracle with one right passage and four related ones:
 - spearman_SCORE and overlap_SCORE: rank correlation of a score with what setting single units to their baseline does to
   the gold token's probability, and share of the 50 strongest of the sample that it names (by size for scores without a
   sign); means over probes with relevant and with irrelevant contexts. default_score: rank of the default by spearman.
+- deletion_SCORE: share of the gold token's probability that is left when the units with the highest scores are at their
+  baseline together, mean of five counts; deletion_random: the same of random units.
 
     python benchmarks/attribution.py [--quick] [--data DIR] [--model M] [--json OUT]
 """
@@ -37,6 +39,7 @@ from neurag.loading import load_backbone
 from neurag.prompts import question_prompt
 from neurag.robust.attribution import integrated_gradients
 from neurag.robust.contexts import Context, Contexts, Question, Shown
+from neurag.robust.curves import deletion
 from neurag.robust.probe import Probe, Target
 from neurag.robust.scores import SCORES, UNSIGNED
 from neurag.robust.truth import ablated, sample_units, spearman, top_overlap
@@ -45,6 +48,8 @@ from reference import integrated
 STEM = "nq_open_oracle"
 PASSAGES, NOISE = 5, 0.8
 TOP = 50
+DELETED = (5, 10, 20, 50, 100)
+"""Units set to their baseline together."""
 MINE = MineOptions()
 
 
@@ -152,25 +157,31 @@ def measure_truth(report: Report, backbone: Backbone, told: Sequence[Case], unit
     ranks: dict[str, list[float]] = {name: [] for name in SCORES}
     shares: dict[str, list[float]] = {name: [] for name in SCORES}
     seconds: dict[str, list[float]] = {name: [] for name in SCORES}
+    left: dict[str, list[float]] = {name: [] for name in (*SCORES, "random")}
     for number, case in enumerate(tracked(told, "truth")):
         probe = case.probe(backbone)
         picks = sample_units(backbone.depth, backbone.ffn_width, units, seed=number)
         truth = ablated(probe, picks)
         for name, score in SCORES.items():
             begun = time.perf_counter()
-            found = score(probe, MINE).units[picks[:, 0], picks[:, 1]]
+            scores = score(probe, MINE).units
             seconds[name].append(time.perf_counter() - begun)
+            left[name].append(float(deletion(probe, scores, DELETED).mean()) / probe.value)
+            found = scores[picks[:, 0], picks[:, 1]]
             ranks[name].append(spearman(found, truth.abs() if name in UNSIGNED else truth))
             shares[name].append(top_overlap(found, truth, TOP))
+        drawn = torch.rand(scores.shape, generator=torch.Generator().manual_seed(number))
+        left["random"].append(float(deletion(probe, drawn, DELETED).mean()) / probe.value)
     report.meta["probes"], report.meta["units"] = len(told), units
     report.meta["score_seconds"] = {name: median(taken) for name, taken in seconds.items()}
     report.add(**{f"spearman_{name}": mean(found) for name, found in ranks.items()})
     report.add(**{f"overlap_{name}": mean(found) for name, found in shares.items()})
+    report.add(**{f"deletion_{name}": mean(found) for name, found in left.items()})
     best = sorted(ranks, key=lambda name: -mean(ranks[name]))
     report.meta["default_score"], report.meta["by_spearman"] = MINE.score, best
     report.add(default_score=best.index(MINE.score) + 1)
-    table = [(n, mean(ranks[n]), mean(shares[n]), median(seconds[n])) for n in best]
-    show("Scores and single-unit ablation", ("score", "spearman", f"top {TOP}", "seconds a probe"), table)
+    table = [(n, mean(ranks[n]), mean(shares[n]), mean(left[n]), median(seconds[n])) for n in best]
+    show("Scores and silencing", ("score", "spearman", f"top {TOP}", "left", "seconds a probe"), table)
 
 
 def measure_memory(report: Report, model: str, case: Case) -> None:

@@ -12,8 +12,10 @@ from conftest import make_tiny
 from neurag.config import MineOptions, NeuragError, UsageError
 from neurag.loading import load_backbone
 from neurag.robust.attribution import integrated_gradients, pieces, rule_of
+from neurag.robust.curves import deletion, insertion, matched, silenced
 from neurag.robust.probe import Probe, Target
 from neurag.robust.scores import SCORES, UNSIGNED
+from neurag.robust.truth import ablated
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 CONTEXT, QUESTION, ANSWER = tuple(range(5, 69)), tuple(range(40, 69)), (70, 71, 72)
@@ -151,3 +153,36 @@ def test_a_prompt_beyond_a_sliding_window_is_refused(tiny, monkeypatch):
     monkeypatch.setattr(tiny.model.config, "sliding_window", 32, raising=False)
     with pytest.raises(UsageError, match="fewer passages"):
         probe_of(tiny)
+
+
+def test_units_silenced_together_are_those_of_a_full_pass(tiny, slow):
+    probe = probe_of(tiny, whole=True)
+    masks = torch.zeros(3, 6, 96, dtype=torch.bool)
+    masks[1] = True
+    masks[2, 5, 7] = True
+    found = silenced(probe, masks)
+    everything = slow.watched(tiny, CONTEXT, probe.target, dict(enumerate(probe.baseline)))
+    assert float(found[0]) == pytest.approx(probe.value, rel=1e-5)
+    assert float(found[1]) == pytest.approx(float(everything), rel=1e-4)
+    one = float(ablated(probe, torch.tensor([[5, 7]])))
+    assert probe.value - float(found[2]) == pytest.approx(one, abs=1e-5)
+
+
+def test_deleting_what_helps_hurts_more_than_deleting_others(tiny):
+    probe = probe_of(tiny)
+    scores = SCORES["ig"](probe, MineOptions()).units
+    scores[:-1] = 0  # units of one layer do not change each other
+    best, worst = (deletion(probe, told, [0, 20])[1] for told in (scores, -scores))
+    assert best < probe.value < worst
+    ends = insertion(probe, scores, [0, 6 * 96])
+    assert float(ends[1]) == pytest.approx(probe.value, rel=1e-5)
+    assert float(ends[0]) == pytest.approx(float(silenced(probe, torch.ones(1, 6, 96, dtype=torch.bool))), rel=1e-5)
+
+
+def test_matched_units_are_others_of_the_same_layers():
+    units = {3, 4, 27, 29, 20, 21, 22, 23, 24, 25}
+    found = matched(units, width=10, seed=1)
+    assert not found & units
+    assert sorted(n // 10 for n in found) == [0, 0, 2, 2]  # the third layer has two others only
+    assert found == matched(units, width=10, seed=1)
+    assert len({matched({3, 4}, 10, seed) for seed in range(5)}) > 1
