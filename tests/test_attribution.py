@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,27 @@ def test_matched_units_are_others_of_the_same_layers():
     assert sorted(n // 10 for n in found) == [0, 0, 2, 2]  # the third layer has two others only
     assert found == matched(units, width=10, seed=1)
     assert len({matched({3, 4}, 10, seed) for seed in range(5)}) > 1
+
+
+def test_the_benchmark_measures_all_it_names(tiny, slow, tmp_path):
+    """On the tiny model, all but what loads a backbone of its own."""
+    bench, common = (importlib.import_module(name) for name in ("attribution", "common"))
+    report = common.Report(common.arguments("doc", ["--json", str(tmp_path / "out.json")]))
+    case = bench.Case(CONTEXT, QUESTION, ANSWER)
+    bench.measure_completeness(report, tiny, [case])
+    bench.measure_speed(report, tiny, [case])
+    bench.measure_truth(report, tiny, [case, case], units=60)
+    assert report.figures["completeness_error"] < 0.01
+    assert report.figures["speedup_vs_reference"] > 1
+    assert {f"spearman_{name}" for name in SCORES} < set(report.figures)
+    assert report.figures["default_score"] in range(1, len(SCORES) + 1)
+    assert report.figures["deletion_ig"] < report.figures["deletion_random"]
+
+
+def test_the_benchmark_takes_rows_as_questions(slow, tmp_path):
+    bench = importlib.import_module("attribution")
+    row = {"id": "a", "question": "Who?", "answers": ["x"], "docs": [{"title": "t", "text": "x", "relevant": True}]}
+    (tmp_path / f"{bench.STEM}.jsonl").write_text(json.dumps(row) + "\n")
+    (asked,) = bench.questions(tmp_path, 5)
+    assert asked.passages[0].relevant
+    assert asked.answers == ("x",)
