@@ -178,7 +178,7 @@ def measure_truth(report: Report, backbone: Backbone, told: Sequence[Case], unit
     report.add(**{f"overlap_{name}": mean(found) for name, found in shares.items()})
     report.add(**{f"deletion_{name}": mean(found) for name, found in left.items()})
     best = sorted(ranks, key=lambda name: -mean(ranks[name]))
-    report.meta["default_score"], report.meta["by_spearman"] = MINE.score, best
+    report.meta["default"], report.meta["by_spearman"] = MINE.score, best
     report.add(default_score=best.index(MINE.score) + 1)
     table = [(n, mean(ranks[n]), mean(shares[n]), mean(left[n]), median(seconds[n])) for n in best]
     show("Scores and silencing", ("score", "spearman", f"top {TOP}", "left", "seconds a probe"), table)

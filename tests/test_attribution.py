@@ -211,3 +211,13 @@ def test_the_benchmark_takes_rows_as_questions(slow, tmp_path):
     (asked,) = bench.questions(tmp_path, 5)
     assert asked.passages[0].relevant
     assert asked.answers == ("x",)
+
+
+def test_the_page_shows_scores_best_first(slow):
+    tables = importlib.import_module("tables")
+    figures = {f"{what}_{name}": 0.5 for what in ("spearman", "overlap", "deletion") for name in ("ig", "relp")}
+    meta = {"by_spearman": ["relp", "ig"], "default": "ig", "score_seconds": {"ig": 2.0, "relp": 0.1}}
+    told = tables.lines("attribution", figures | {"default_score": 2.0, "completeness_error": 0.002}, meta)
+    assert [line.split("|")[1].strip() for line in told[2:4]] == ["`relp`", "`ig` (default)"]
+    assert "missed" in next(line for line in told if "default_score" in line)
+    assert "reached" in next(line for line in told if "completeness_error" in line)

@@ -249,6 +249,9 @@ def test_the_command_counts_its_rows_and_names_what_it_lacks(tiny_folder, tmp_pa
     assert load_units(tmp_path / "out" / "units.json")[1]["questions"] == 2
     assert "completeness error" in capsys.readouterr().out
     assert not list((tmp_path / "out").glob("*.svg"))
+    monkeypatch.setattr("neurag.robust.mining.mine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main([*told, "--no-plots"]) == 1
+    assert "run the same command again" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(told) == 1
     assert "neurag[report]" in capsys.readouterr().err

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..knowledge.pipeline import EncodeReport, Plan
     from ..knowledge.readers import Skipped
 
-STOPPED = "stopped; what was committed stays: run the same command again to go on"
+STOPPED = "stopped; what was done stays: run the same command again to go on"
 
 
 def _flat(name: str) -> str:
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _told(error: BaseException, tokens: Sequence[str]) -> str:
     """What went wrong, for a person."""
     if isinstance(error, KeyboardInterrupt):
-        return STOPPED if "encode" in tokens else "stopped"
+        return STOPPED if {"encode", "mine"} & set(tokens) else "stopped"
     if isinstance(error, (NeuragError, CycloptsError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
