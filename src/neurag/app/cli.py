@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..knowledge.pipeline import EncodeReport, Plan
     from ..knowledge.readers import Skipped
 
-STOPPED = "stopped; what was done stays: run the same command again to go on"
+STOPPED = "stopped; what was committed stays: run the same command again to go on"
 
 
 def _flat(name: str) -> str:
