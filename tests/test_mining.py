@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -141,6 +142,20 @@ def test_the_wrong_answer_is_watched_only_where_there_is_one(tiny, tmp_path, mon
         "irrelevant: the model gives no answer": 2,
         "irrelevant: the wrong answer begins like the right one": 1,
     }
+
+
+def test_prompts_that_are_too_long_are_counted(tiny, tmp_path):
+    long = [Shown("Long", "word " * 2000 + "Oskerby", True), Shown("Far", "It is far.", False)]
+    asked = [*ASKED, Question("long", "Where?", ("Oskerby",), tuple(long))]
+    assert mine(tiny, asked, replace(OPTIONS, noise=("related",)), tmp_path).skipped == {
+        "relevant: the prompt is too long": 1
+    }
+
+
+def test_prompts_beyond_a_window_are_counted(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny.model.config, "sliding_window", 60, raising=False)
+    with pytest.raises(NeuragError, match="too long"):
+        mine(tiny, ASKED[:2], OPTIONS, tmp_path)
 
 
 def test_own_answer_is_what_the_model_decodes(tiny):

@@ -37,6 +37,7 @@ from .units import FILE, Units, save_units, sets_of, stability, top_units
 
 CHECKPOINT = "mining.pt"
 ROLES = ("relevant", "irrelevant")
+TOO_LONG = "the prompt is too long"
 ANSWER = 16
 """Tokens of the model's own answer, at most."""
 
@@ -162,14 +163,17 @@ def _probe(
         alone = question_prompt(backbone, question.text)
         shown = question_prompt(backbone, question.text, context.passages)
     except UsageError:
-        return "the prompt is too long"
+        return TOO_LONG
     said = backbone.tokenizer(question.answers[0], add_special_tokens=False).input_ids
     if target == "wrong":
         own = own_answer(backbone, shown.ids)
         if (why := _unfit(backbone, own, said, question.answers)) is not None:
             return why
         said = own
-    return Probe.of(backbone, shown.ids, alone.ids, Target(tuple(said), whole=target == "answer"), options)
+    try:
+        return Probe.of(backbone, shown.ids, alone.ids, Target(tuple(said), whole=target == "answer"), options)
+    except UsageError:  # a sliding window
+        return TOO_LONG
 
 
 def own_answer(backbone: Backbone, prompt: Sequence[int]) -> list[int]:
