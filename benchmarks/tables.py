@@ -57,6 +57,11 @@ TARGETS: Mapping[str, Target] = {
     "first_token_vs_rag5": Target(0.35, least=False),
     "routing_share": Target(0.15, least=False),
     "harness_overhead": Target(0.03, least=False),
+    "relative_difference": Target(1e-4, least=False),
+    "completeness_error": Target(0.01, least=False),
+    "speedup_vs_reference": Target(100, least=True),
+    "peak_memory_vs_forward": Target(1.5, least=False),
+    "default_score": Target(1, least=False, words="the best"),
 }
 
 
@@ -228,6 +233,21 @@ def quality_table(figures: Figures, meta: Meta) -> list[str]:
     return [head, "", *markdown(("system", *sets), rows), *([""] if told else []), *told]
 
 
+def attribution_table(figures: Figures, meta: Meta) -> list[str]:
+    """Every score of units beside what silencing them does, best first."""
+    seconds = meta.get("score_seconds", {})
+    rows = [
+        (
+            f"`{name}`" + (" (default)" if name == meta["default"] else ""),
+            *(written(figures[f"{what}_{name}"]) for what in ("spearman", "overlap", "deletion")),
+            written(seconds[name], 2),
+        )
+        for name in meta.get("by_spearman", ())
+    ]
+    columns = ("score", "rank correlation", "of the 50 strongest", "left when the highest are silenced", "s a prompt")
+    return markdown(columns, rows) if rows else []
+
+
 SHEETS: Mapping[str, Sheet] = {
     "encode": Sheet(
         {
@@ -282,5 +302,19 @@ SHEETS: Mapping[str, Sheet] = {
     ),
     "knowledge": Sheet({}, detail=knowledge_table),
     "quality": Sheet({}, detail=quality_table),
+    "attribution": Sheet(
+        {
+            "relative_difference": "largest difference to one layer at a time, float32",
+            "completeness_error": "sum of errors over sum of differences, bfloat16 weights",
+            "speedup_vs_reference": "times as fast as one layer at a time",
+            "seconds": "of a prompt, all layers",
+            "reference_seconds": "of the reference, scaled",
+            "peak_memory_vs_forward": "peak memory over that of a forward pass, weights included",
+            "default_score": "rank of the default score by rank correlation",
+            "deletion_random": "left when random units are silenced",
+        },
+        size=lambda meta: f"{meta['probes']} prompts, {meta['units']:,} units silenced in each",
+        detail=attribution_table,
+    ),
 }
 """All benchmarks, in the order in which they run; NAME.py is the script of NAME."""

@@ -16,7 +16,7 @@ FLOORS = [
     {"knowledge"},
     {"tasks"},
     {"hyper_layer"},
-    {"model"},
+    {"model", "robust"},
     {"evaluation"},
     {"demo"},
     {"app"},

@@ -133,6 +133,44 @@ class TaskOptions:
 
 
 @dataclass(frozen=True)
+class MineOptions:
+    """How FFN units that process relevant and irrelevant contexts are found."""
+
+    score: Literal["ig", "gate_ig", "gradient", "relp", "contrast", "norm"] = "ig"
+    """How much a unit matters; docs/robust.md lists the scores."""
+    baseline: Literal["question", "zero"] = "question"
+    """What an activation is compared with: that of the question alone, or none."""
+    target: Literal["gold", "answer"] = "gold"
+    """What is watched with a relevant context: the probability of the accepted answer's first token, or the
+    log-probability of the whole answer."""
+    noise_target: Literal["gold", "answer", "wrong"] = "wrong"
+    """What is watched with an irrelevant context; wrong: the first token of what the model answers, if it is wrong."""
+    noise_sign: Literal["positive", "negative", "absolute"] = "positive"
+    """Which units count with an irrelevant context: those that raise what is watched, that lower it, or both."""
+    rule: Literal["midpoint", "gauss"] = "midpoint"
+    """How Integrated Gradients integrate."""
+    steps: int = 20
+    """Points between baseline and activation."""
+    precision: Literal["float32", "model"] = "float32"
+    """Format in which variants of the last token are computed; the prompt is read in the model's own."""
+    chunk: int = 1024
+    """Tokens times layers that one backward pass goes through: what bounds memory."""
+    limit: int | None = None
+    """Take the first so many sound rows."""
+    noise: tuple[str, ...] = ("related", "random", "counterfactual")
+    """Kinds of irrelevant contexts, in turn; one that a question has no passages for gives way to the next."""
+    passages: int = 5
+    """Passages of a context, at most; an irrelevant one has as many as the relevant one of its question."""
+    keep: int = 60
+    """Units kept of each context."""
+    votes: float = 0.07
+    """Share of the contexts of a kind that must have kept a unit, and two at least, for it to count."""
+    save_every: int = 10
+    """Questions between checkpoints."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class RouteOptions:
     """How hidden states choose neurons."""
 

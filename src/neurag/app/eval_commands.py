@@ -72,7 +72,7 @@ def evaluate(
     if page is not None:
         need_matplotlib()
     console = errors()  # one for all: two would write over each other
-    said = _Broken(console)
+    said = BrokenRows(console)
     with EvalProgress(console) as progress:
         watch = Watch(progress, progress.asking, said)
         asked = (options, model, bank, watch)
@@ -128,7 +128,7 @@ def rows(file: Path, /, *, output: RowsFile, format: str | None = None) -> None:
     from ..evaluation.formats import convert
     from .show import show_line
 
-    said, count = _Broken(errors()), 0
+    said, count = BrokenRows(errors()), 0
     with swapped(output) as aside, aside.open("w", encoding="utf-8") as written:
         for item in convert(file, format):
             if isinstance(item, Broken):
@@ -142,13 +142,14 @@ def rows(file: Path, /, *, output: RowsFile, format: str | None = None) -> None:
     show_line(errors(), f"{count} rows in {output}")
 
 
-class _Broken:
+class BrokenRows:
     """Names the first broken rows, and counts the others."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._count = console, 0
 
     def __call__(self, told: Broken) -> None:
+        """Name one, or count it."""
         from .show import show_line
 
         self._count += 1

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..evaluation.watch import Asking
     from ..knowledge.pipeline import Progress
+    from ..robust.mining import MineProgress
     from ..tasks.training import TaskProgress
 
 
@@ -93,6 +94,16 @@ class TaskMeter(Meter):
         losses = [f"{name} {loss:.2f}" for name, loss in both if loss is not None]
         pace = ", ".join([*losses, f"{told.tokens_per_second:.0f} tokens/s", _left(told.seconds_left)])
         self.show("training", told.step, told.steps, "steps", pace)
+
+
+class MineMeter(Meter):
+    """A callback for `mine`."""
+
+    def __call__(self, told: MineProgress) -> None:
+        """Show one report."""
+        error = told.completeness_error
+        parts = [] if error is None else [f"completeness error {error:.1%}"]
+        self.show("mining", told.done, told.questions, "questions", ", ".join([*parts, _left(told.seconds_left)]))
 
 
 def speed(told: Progress) -> str:
