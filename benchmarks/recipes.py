@@ -36,8 +36,10 @@ RECIPES: Mapping[str, tuple[Changes, Changes]] = {
     "rate_04": ({"learning_rate": 0.04}, {}),
     "rate_12": ({"learning_rate": 0.12}, {}),
     "alone": ({"interference": 0.0}, {}),
-    "never_in_view": ({"in_view": 0.0}, {}),
-    "always_in_view": ({"in_view": 1.0}, {}),
+    "whitened": ({"whiten": 1.0}, {}),
+    "whitened_24": ({"whiten": 1.0, "steps": 24}, {}),
+    "half_whitened_24": ({"whiten": 0.5, "steps": 24}, {}),
+    "small_chunks": ({"chunk_tokens": 64}, {"asked_back": 10}),
     "distilled": ({"distil": 0.5}, {}),
     "only_distilled": ({"distil": 1.0}, {}),
     "two_phrasings": ({}, {"phrasings": 2}),
@@ -51,7 +53,7 @@ RECIPES: Mapping[str, tuple[Changes, Changes]] = {
     "search_only": ({}, {"questions": 10, "wordings": ("search",)}),
 }
 """By name: changes of EncodeOptions and of AugmentOptions."""
-QUICK = ("default", "steps_24", "never_in_view")
+QUICK = ("default", "steps_24", "whitened_24")
 SYSTEMS = {"rag-oracle": "prompt", "neurag-oracle": "own", "neurag-wrong": "wrong", "hybrid-oracle": "hybrid"}
 FULL_COUNT, QUICK_COUNT = 40, 8
 """Passages of each set."""

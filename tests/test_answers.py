@@ -159,7 +159,7 @@ def test_saying_that_it_is_not_stated_is_abstaining(tiny, said, abstained):
 
 def test_where_the_passages_do_not_say_it_the_neurons_answer(model, monkeypatch):
     question, force = QUESTIONS[0], (("mill", 1.0),)
-    hybrid = AnswerOptions(mode="hybrid", passages=1, max_new_tokens=8, force=force, beside_text=0.0)
+    hybrid = AnswerOptions(mode="hybrid", passages=1, max_new_tokens=8, force=force)
     read = model.answer(question, hybrid).answer
     known = model.answer(question, replace(hybrid, mode="neurag")).answer
     assert read != known

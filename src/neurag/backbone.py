@@ -50,6 +50,8 @@ class Backbone:
     model: Any
     tokenizer: Any
     family: Family
+    reading: Backbone | None = None
+    """The model that reads and writes, where that is another (`reader`)."""
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -85,6 +87,11 @@ class Backbone:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def reader(self) -> Backbone:
+        """Who reads passages and writes questions about them: itself, or a model of its own trained for that."""
+        return self.reading or self
 
     def part(self, path: str) -> Any:
         """The submodule at a path of the family table, `backbone.part(backbone.family.norm)`."""

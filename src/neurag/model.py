@@ -1,7 +1,8 @@
 """The model a user talks to: a backbone, a bank, and answers to one question or to many side by side.
 
 Modes: `neurag` (neurons, nothing pasted), `closed` (the plain backbone), `rag` (BM25 passages pasted),
-`hybrid` (both). Not here: how neurons are chosen and act (hyper_layer/), how they are made (knowledge/).
+`hybrid` (both: the passages are read, and where they do not state it the neurons answer). Not here: how neurons are
+chosen and act (hyper_layer/), how they are made (knowledge/).
 
     >>> model = Model.load(bank="notes.bank")            # doctest: +SKIP
     >>> model.answer("Who leads the Oskerby workshop?").answer      # doctest: +SKIP
@@ -15,11 +16,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from .answer import Answer, Conflict, FiredNeuron, Source, Timing, declines
 from .backbone import Backbone
-from .config import BATCH, DEFAULT_MODEL, NOT_STATED, AnswerOptions, RouteOptions, UsageError
+from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.conflicts import conflict
 from .hyper_layer.layer import Firing, HyperLayer, acting
@@ -30,7 +32,6 @@ from .knowledge.retrieval import Passages
 from .knowledge.spaces import open_space
 from .loading import load_backbone
 from .prompts import Prompt, question_prompt
-from .words import normalise
 
 
 class Model:
@@ -83,7 +84,8 @@ class Model:
             together = [self._reply(q, o) for q, o in zip(questions[here], told[here], strict=True)]
             for _ in self._write(together):
                 pass
-            self._ask_neurons(together)
+            for _ in self._write([reply.second for reply in together if reply.second]):
+                pass
             for reply in together:
                 self.last = self._answer(reply)
                 yield self.last
@@ -91,55 +93,48 @@ class Model:
     def stream(self, question: str, options: AnswerOptions = AnswerOptions()) -> Iterator[str]:
         """Yield the answer in pieces as it is written; afterwards `last` holds the whole Answer."""
         reply = self._reply(question, options)
-        held = ""
-        for piece in self._write([reply]):
-            held += piece
-            if not (reply.reads and _may_decline(held)):  # "not stated" is not shown before the neurons were asked
-                yield held
-                held = ""
-        if self._ask_neurons([reply]):
+        if reply.second:  # which of the two is given is known when both are there
+            for _ in chain(self._write([reply]), self._write([reply.second])):
+                pass
             yield reply.said
-        elif held:
-            yield held
+        else:
+            yield from self._write([reply])
         self.last = self._answer(reply)
 
     def _reply(self, question: str, options: AnswerOptions) -> _Reply:
         start = time.perf_counter()
         passages = self._retrieve(question, options) if options.mode in ("rag", "hybrid") else []
-        prompt = question_prompt(self.backbone, question, passages, options.max_new_tokens)
-        firing = None
-        if options.mode in ("neurag", "hybrid"):
+        prompt = question_prompt(self._speaker(options.mode), question, passages, options.max_new_tokens)
+        firing = second = None
+        if options.mode == "neurag":
             seed = zlib.crc32(question.encode())
-            layer = self._layer(options.route)
-            strength = options.beside_text if options.mode == "hybrid" else 1.0
             seen = options.labels, options.without
-            firing = layer.firing(prompt.span_from_end, *seen, options.force, seed, strength)
-        return _Reply(question.strip(), options, prompt, firing, time.perf_counter() - start)
+            firing = self._layer(options.route).firing(prompt.span_from_end, *seen, options.force, seed)
+        spent = time.perf_counter() - start
+        if options.mode == "hybrid":
+            second = self._reply(question, replace(options, mode="neurag"))
+        return _Reply(question.strip(), options, prompt, firing, spent, second=second)
+
+    def _speaker(self, mode: Mode) -> Backbone:
+        """Who answers: passages in the prompt are read by the model that was trained to read."""
+        return self.backbone.reader if mode in ("rag", "hybrid") else self.backbone
 
     def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:
         """Decode side by side; yields each row's pieces as they come."""
+        if not replies:
+            return
         options = replies[0].options
         firings = [reply.firing for reply in replies if reply.firing]
         layer = self._layer(options.route) if firings else None
         start = time.perf_counter()
         with layer.active(firings) if layer else nullcontext():
-            for step in decode(self.backbone, [reply.prompt.ids for reply in replies], options.max_new_tokens):
+            prompts = [reply.prompt.ids for reply in replies]
+            for step in decode(self._speaker(options.mode), prompts, options.max_new_tokens):
                 now = time.perf_counter() - start
                 for row, token in zip(step.rows, step.tokens, strict=True):
                     yield from replies[row].take(token, now, self.backbone)
                 if firings:
                     firings[:] = [firing for row in step.going if (firing := replies[row].firing)]
-
-    def _ask_neurons(self, replies: Sequence[_Reply]) -> bool:
-        """Of readings that found nothing stated, let the neurons answer alone; whether any had something to say."""
-        silent = [r for r in replies if r.reads and declines(r.shown) and r.firing and not r.firing.routed.abstained]
-        if not silent:
-            return False
-        for reply in silent:
-            reply.second = self._reply(reply.question, replace(reply.options, mode="neurag"))
-        for _ in self._write([reply.second for reply in silent if reply.second]):
-            pass
-        return any(not declines(reply.said) for reply in silent)
 
     def _retrieve(self, question: str, options: AnswerOptions) -> list[tuple[str, str]]:
         if options.paste is not None:
@@ -173,28 +168,27 @@ class Model:
         return self.bank
 
     def _answer(self, reply: _Reply) -> Answer:
-        firing, options = reply.firing, reply.options
-        disagreement, checking = self._checked(reply)
+        asked, options = reply.second or reply, reply.options
+        firing = asked.firing
+        disagreement, checking = self._checked(asked, reply.said)
         routing = firing.seconds if firing else 0.0
+        again = asked.prepared + asked.last if reply.second else routing
         timing = Timing(
-            prefill_s=reply.prepared + reply.first - routing,
+            prefill_s=reply.prepared + reply.first - (0.0 if reply.second else routing),
             routing_s=routing,
-            decode_s=reply.last - reply.first + checking + reply.again,
+            decode_s=reply.last - reply.first + checking + again - routing,
             prompt_tokens=len(reply.prompt.ids),
         )
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
-        said = reply.said
         silent = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
-        abstained = silent or declines(said)
+        abstained = silent or declines(reply.said)
         ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
         why = None
         if firing and options.explain:
-            told = reply.speaker
-            assert told.firing
-            why = explain(self._layer(options.route), told.firing, told.prompt, told.question, told.tokens)
-        return Answer(said, options.mode, abstained, neurons, disagreement, timing, ranked, why)
+            why = explain(self._layer(options.route), firing, asked.prompt, asked.question, asked.tokens)
+        return Answer(reply.said, options.mode, abstained, neurons, disagreement, timing, ranked, why)
 
-    def _checked(self, reply: _Reply) -> tuple[Conflict | None, float]:
+    def _checked(self, reply: _Reply, said: str) -> tuple[Conflict | None, float]:
         """Whether the documents that compete for the lead disagree, and the seconds that asking them took."""
         firing, options = reply.firing, reply.options
         if firing is None or not options.check_conflicts or not firing.first.contest or firing.first.abstained:
@@ -205,7 +199,7 @@ class Model:
         plain = replace(options, mode="neurag", check_conflicts=False, explain=False, ranked=0)
         alone = [replace(plain, force=((source.doc_id, 1.0),)) for source in sources]
         answers = [told.answer for told in self.answers([reply.question] * len(alone), alone)]
-        found = conflict(answers, sources, reply.said, options.route.conflict)
+        found = conflict(answers, sources, said, options.route.conflict)
         return found, time.perf_counter() - start
 
 
@@ -224,28 +218,19 @@ class _Reply:
     first: float = 0.0
     last: float = 0.0
     second: _Reply | None = None
-    """What the neurons said alone, where the passages did not state it."""
-
-    @property
-    def reads(self) -> bool:
-        """Whether there are both passages and neurons."""
-        return self.options.mode == "hybrid"
-
-    @property
-    def speaker(self) -> _Reply:
-        """Whose words are the answer: what was read, or else what the neurons know."""
-        known = self.second and self.second.shown.strip() and not declines(self.second.shown)
-        return self.second if self.second and known else self
+    """In the mode hybrid: what the neurons say alone."""
 
     @property
     def said(self) -> str:
-        """The answer."""
-        return self.speaker.shown.strip()
+        """The answer: what was read, or where that is not stated what the neurons know."""
+        read = self.shown.strip()
+        known = self.second.shown.strip() if self.second and not self.second.silent else ""
+        return known if declines(read) and known else read
 
     @property
-    def again(self) -> float:
-        """Seconds that asking the neurons took."""
-        return self.second.prepared + self.second.last if self.second else 0.0
+    def silent(self) -> bool:
+        """Whether no neuron had anything to say."""
+        return self.firing is None or self.firing.routed.abstained
 
     def take(self, token: int, now: float, backbone: Backbone) -> Iterator[str]:
         """Add a token; yields the text it completes."""
@@ -257,11 +242,6 @@ class _Reply:
         if not text.endswith("\ufffd"):  # half a character: wait for its rest
             yield text[len(self.shown) :]
             self.shown = text
-
-
-def _may_decline(text: str) -> bool:
-    """Whether a text, as far as it is written, may yet say that nothing is stated."""
-    return NOT_STATED.startswith(normalise(text)) or declines(text)
 
 
 def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:

@@ -48,8 +48,6 @@ class Firing:
     allowed: np.ndarray | None = None
     force: tuple[tuple[str, float], ...] = ()
     seed: int = 0
-    strength: float = 1.0
-    """What all that the neurons say is multiplied by."""
     routed: Routed = field(default_factory=lambda: Routed((), (), ()))
     path: list[Routed] = field(default_factory=list)
     """The choice at the last prompt token, then at each token written: they differ only when rerouting."""
@@ -108,11 +106,10 @@ class HyperLayer:
         without: Sequence[str] = (),
         force: tuple[tuple[str, float], ...] = (),
         seed: int = 0,
-        strength: float = 1.0,
     ) -> Firing:
         """A question for `active`, with what it may see; the arguments are those of `AnswerOptions`."""
         index = self.index
-        return Firing(span, index, _allowed(index, labels, without), force, seed, strength)
+        return Firing(span, index, _allowed(index, labels, without), force, seed)
 
     @contextmanager
     def active(self, firings: list[Firing]) -> Iterator[None]:
@@ -209,7 +206,7 @@ class HyperLayer:
         rows, weights = zip(*acting(firing.routed), strict=True)
         neurons = [firing.held[firing.index.ids[_stored(row)]] for row in rows]
         drawn = [b if row >= 0 else random_like(b, firing.seed) for row, b in zip(rows, neurons, strict=True)]
-        firing.fused = firing.strength * self._fuse(drawn, weights).to(self.backbone.device)
+        firing.fused = self._fuse(drawn, weights).to(self.backbone.device)
         for name, neuron in firing.held.items():
             self._hot[name] = neuron
             self._hot.move_to_end(name)

@@ -73,7 +73,7 @@ def ask(
     """Possible answers of each (title, text), and the questions written for them with what is answered."""
     found = [find_candidates(text, max(options.questions, options.asked_back)) for _, text in passages]
     asked = [list(_asked(row[: options.questions], options)) for row in found]
-    return found, write_questions(backbone, passages, asked)
+    return found, write_questions(backbone.reader, passages, asked)
 
 
 def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Asked]:
@@ -114,7 +114,7 @@ def is_sound(written: Written, passage: Sequence[str]) -> bool:
 
 def _key(backbone: Backbone, chunk: Chunk, options: AugmentOptions) -> str:
     asked = options.questions, options.wordings, options.phrasings, options.asked_back, options.around
-    told = f"{FORMAT} {backbone.fingerprint} {asked} {chunk.content_hash}"
+    told = f"{FORMAT} {backbone.reader.fingerprint} {asked} {chunk.content_hash}"
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 

@@ -24,18 +24,10 @@ WEIGHTS = {"questions": 1.0, "echoes": 1.0, "completions": 0.5}
 def lessons(
     backbone: Backbone, augmentation: Augmentation, passage: tuple[str, str], document: int, options: EncodeOptions
 ) -> Iterator[Lesson]:
-    """The lessons of one (title, text), as document number `document` of its batch.
-
-    A share `options.in_view` of the questions is asked with the passage in the prompt, too, so that a neuron helps
-    where its text is pasted and does not argue with it.
-    """
+    """The lessons of one (title, text), as document number `document` of its batch."""
     for kind, weight in WEIGHTS.items():
         teacher = passage if options.distil and kind == "questions" else None
         yield from pair_lessons(backbone, getattr(augmentation, kind), document, weight, teacher=teacher)
-    count = round(options.in_view * len(augmentation.questions))
-    step = len(augmentation.questions) / max(1, count)
-    shown = [augmentation.questions[int(step * i)] for i in range(count)]
-    yield from pair_lessons(backbone, shown, document, 1.0, passage)
 
 
 def pair_lessons(
@@ -43,7 +35,6 @@ def pair_lessons(
     pairs: Iterable[tuple[str, str]],
     document: int,
     weight: float = 1.0,
-    passage: tuple[str, str] | None = None,
     teacher: tuple[str, str] | None = None,
 ) -> Iterator[Lesson]:
     """(question, answer) pairs as lessons, with a passage in their prompts if there is one; an answer that is cut for
@@ -52,7 +43,7 @@ def pair_lessons(
     for question, answer in pairs:
         ids = backbone.tokenizer(answer, add_special_tokens=False).input_ids[:LONGEST_ANSWER]
         whole = (*ids, end) if len(ids) < LONGEST_ANSWER else tuple(ids)
-        prompt = question_prompt(backbone, question, [passage] if passage else ())
+        prompt = question_prompt(backbone, question)
         lesson = Lesson(document, prompt.ids, whole, weight, len(prompt.head))
         if teacher:
             view = question_prompt(backbone, question, [teacher])
