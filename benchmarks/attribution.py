@@ -112,7 +112,7 @@ def layers_of(backbone: Backbone) -> list[int]:
 
 def measure_equality(report: Report, model: str, case: Case, steps: int) -> None:
     """In float32, where rounding does not hide an error."""
-    backbone = load_backbone(model, dtype="float32")
+    backbone = load_backbone(model, dtype="float32").reader
     layers = layers_of(backbone)
     wanted, _ = integrated(backbone, case.context, case.question, Target(case.answer), layers, steps)
     found = integrated_gradients(case.probe(backbone), replace(MINE, steps=steps)).units
@@ -204,7 +204,7 @@ def peak(part: str, path: Path) -> int:
     import resource
 
     told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    backbone = load_backbone(told.pop("model"))
+    backbone = load_backbone(told.pop("model")).reader
     case = Case(**{name: tuple(ids) for name, ids in told.items()})
     if part == "forward":
         with torch.no_grad():
@@ -221,7 +221,7 @@ def main() -> None:
     report, size = Report(asked), QUICK if asked.quick else FULL
     rows = questions(data_folder(asked.data), 4 * (size.complete + size.probes))
     made = Contexts(rows, asked.seed)
-    backbone = load_backbone(asked.model)
+    backbone = load_backbone(asked.model).reader
     mixed = cases(backbone, rows, lambda q: made.mixed(q, PASSAGES, NOISE, "related"))
     noisy = cases(backbone, rows[::-1], lambda q: made.irrelevant(q, "related", PASSAGES - 1))
     report.meta |= {"model": backbone.name, "rows": STEM, "passages": PASSAGES, "steps": MINE.steps}

@@ -31,14 +31,11 @@ RECIPES: Mapping[str, tuple[Changes, Changes]] = {
     "rank_8": ({"rank": 8}, {}),
     "rank_32": ({"rank": 32}, {}),
     "band_half": ({"band": (0.5, 1.0)}, {}),
-    "steps_24": ({"steps": 24}, {}),
-    "steps_96": ({"steps": 96}, {}),
+    "steps_16": ({"steps": 16}, {}),
+    "steps_48": ({"steps": 48}, {}),
     "rate_04": ({"learning_rate": 0.04}, {}),
     "rate_12": ({"learning_rate": 0.12}, {}),
     "alone": ({"interference": 0.0}, {}),
-    "whitened": ({"whiten": 1.0}, {}),
-    "whitened_24": ({"whiten": 1.0, "steps": 24}, {}),
-    "half_whitened_24": ({"whiten": 0.5, "steps": 24}, {}),
     "small_chunks": ({"chunk_tokens": 64}, {"asked_back": 10}),
     "distilled": ({"distil": 0.5}, {}),
     "only_distilled": ({"distil": 1.0}, {}),
@@ -47,13 +44,12 @@ RECIPES: Mapping[str, tuple[Changes, Changes]] = {
     "questions_32": ({}, {"questions": 32}),
     "asked_back_none": ({}, {"asked_back": 0}),
     "asked_back_40": ({}, {"asked_back": 40}),
-    "asked_back_24_cut": ({}, {"asked_back": 24, "around": 9}),
+    "asked_back_whole": ({}, {"around": 40}),
     "none_written": ({}, {"questions": 0, "asked_back": 24}),
-    "none_written_cut": ({}, {"questions": 0, "asked_back": 24, "around": 9}),
     "search_only": ({}, {"questions": 10, "wordings": ("search",)}),
 }
 """By name: changes of EncodeOptions and of AugmentOptions."""
-QUICK = ("default", "steps_24", "whitened_24")
+QUICK = ("default", "steps_16", "none_written")
 SYSTEMS = {"rag-oracle": "prompt", "neurag-oracle": "own", "neurag-wrong": "wrong", "hybrid-oracle": "hybrid"}
 FULL_COUNT, QUICK_COUNT = 40, 8
 """Passages of each set."""

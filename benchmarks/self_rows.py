@@ -111,7 +111,7 @@ def main() -> None:
     told = parser.parse_args()
     folder = data_folder(told.data)
     found = passages({stem: read_rows(folder, stem) for stem in FILES}, told.count + told.plain)
-    count = sum(write(load_backbone(told.model), missing(found[: told.count], told.output), told.output))
+    count = sum(write(load_backbone(told.model).reader, missing(found[: told.count], told.output), told.output))
     alone = missing(found[told.count :], told.output)
     count += add(told.output, [row for passage in alone for row in rows_of(passage, [])])
     print(f"{count} rows more in {told.output}")

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from neurag.config import EncodeOptions
 from neurag.hooks import on_each
@@ -16,7 +14,6 @@ from neurag.knowledge.band import Lesson, band_logits, prepare
 from neurag.knowledge.encoder import interference, own_delta, train_neurons
 from neurag.knowledge.lessons import pair_lessons
 from neurag.knowledge.neurons import InputSpace, band_layers, dequantise, quantise
-from neurag.knowledge.whitening import basis
 from neurag.prompts import question_prompt
 
 PAIRS = [
@@ -169,27 +166,3 @@ def test_an_easy_document_stops_alone_and_costs_no_more_rows(tiny, space, monkey
     torch.testing.assert_close(
         together[0], train_neurons(tiny, space, lessons[:1], 1, options)[0], rtol=0.05, atol=0.01
     )
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 10_000), st.floats(0, 1))
-def test_whitening_evens_out_what_is_read_and_keeps_its_size(seed, whiten):
-    read = torch.randn(40, 6, generator=torch.Generator().manual_seed(seed)) * torch.tensor([5.0, 2, 1, 1, 0.5, 0.1])
-    moments = (read.T @ read)[None, None]
-    made = basis(moments, whiten)[0, 0]
-    spread = torch.linalg.eigvalsh(made.T @ moments[0, 0] @ made)
-    before = torch.linalg.eigvalsh(moments[0, 0])
-    torch.testing.assert_close(spread.sum(), before.sum(), rtol=1e-3, atol=1e-3)
-    assert spread.max() / spread.mean() <= before.max() / before.mean() + 1e-3
-    assert whiten < 1 or spread.max() < 2 * spread.mean()
-
-
-def test_without_readings_whitening_changes_nothing():
-    torch.testing.assert_close(basis(torch.zeros(2, 3, 4, 4), 1.0), torch.eye(4).expand(2, 3, 4, 4))
-
-
-def test_whitened_neurons_are_stored_for_the_shared_input_space(tiny, space):
-    lessons = lessons_of(tiny)
-    neurons = train_neurons(tiny, space, lessons, 3, replace(OPTIONS, steps=60, whiten=1.0))
-    assert _loss(tiny, space, lessons, neurons) < 1.0
-    assert _loss(tiny, space, lessons, neurons.roll(1, 0)) > 3.0

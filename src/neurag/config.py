@@ -54,10 +54,10 @@ class AugmentOptions:
     """Ways of asking (`prompts.WORDINGS`), in turn."""
     phrasings: int = 1
     """Questions written for each answer, each in another wording."""
-    asked_back: int = 10
+    asked_back: int = 16
     """Likeliest answers whose sentences are asked back (echoes.py) where no question covers them; beyond these, one of
     every sentence that nothing else asks about."""
-    around: int = 40
+    around: int = 9
     """Words kept on each side of the answer in a sentence asked back, at most; at least 1."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
@@ -71,10 +71,8 @@ class EncodeOptions:
     """R, the rank of a neuron in each layer of the band."""
     band: tuple[float, float] = (2 / 3, 1.0)
     """First and last layer of the band, as fractions of the depth."""
-    steps: int = 48
+    steps: int = 24
     """Optimiser steps a document, at most."""
-    whiten: float = 0.0
-    """How evenly what a document's lessons make a neuron read is spread before it learns: 0 as it is, 1 evenly."""
     stop_loss: float = 0.05
     """End a document early once its loss a token stays below this (nats), so that easy documents cost less."""
     cool_steps: int = 8

@@ -59,7 +59,7 @@ def mine(
         need_matplotlib()
     rows = _rows(data, options.limit)
     retrieve = None if contexts == "labels" else _retriever(rows, contexts, embedder, splade)
-    backbone = load_backbone(model)
+    backbone = load_backbone(model).reader
     with MineMeter(errors()) as progress:
         mined = mine(backbone, _questions(rows), options, output, progress, retrieve)
     if plots:

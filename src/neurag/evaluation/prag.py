@@ -103,7 +103,7 @@ def sequences(backbone: Backbone, chunk: Chunk, recipe: Recipe) -> list[tuple[in
     if not recipe.with_passage:
         return [_sequence(backbone, question, answer, ()) for question, answer in pairs]
     title = chunk.document.title
-    shown = [(title, chunk.text), (title, _rewritten(backbone, chunk.text))]
+    shown = [(title, chunk.text), (title, _rewritten(backbone.reader, chunk.text))]
     near, far = pairs[: (len(pairs) + 1) // 2], pairs[(len(pairs) + 1) // 2 :]
     return [
         *(_sequence(backbone, question, answer, [text]) for question, answer in near for text in shown),

@@ -23,7 +23,6 @@ from ..config import EncodeOptions
 from .band import Delta, Lesson, Prepared, band_states, prepare
 from .course import Course
 from .neurons import InputSpace
-from .whitening import basis
 
 
 def train_neurons(
@@ -41,7 +40,6 @@ def train_neurons(
     if not lessons:
         return torch.stack(learned).detach()
     parts = [_Part(backbone, space, part, count, options.distil) for part in _deal(lessons, options.parts)]
-    scales = basis(torch.stack([part.moments for part in parts]).sum(0), options.whiten)
     taught = torch.zeros(count, dtype=torch.bool).index_fill(0, torch.tensor([x.document for x in lessons]), True)
     # a round is every part once clean and once with others active
     course = Course(taught, options, window=2 * len(parts))
@@ -50,7 +48,7 @@ def train_neurons(
         for group, rate in zip(optimiser.param_groups, course.rates.tolist(), strict=True):
             group["lr"] = rate
         optimiser.zero_grad()
-        acting = (scales @ torch.stack(learned)).to(backbone.dtype)
+        acting = torch.stack(learned).to(backbone.dtype)
         if course.step % 2 and options.interference and count > 1:
             mix = interference(count, options.interferers, options.interference, generator)
             acting = acting + torch.einsum("ij,jlrd->ilrd", mix.to(acting), acting.detach())
@@ -60,7 +58,7 @@ def train_neurons(
         if course.tell(losses.detach()).any():
             for part in parts:
                 part.keep(course.going)
-    return (scales @ torch.stack(learned)).detach()
+    return torch.stack(learned).detach()
 
 
 def _deal(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
@@ -83,8 +81,6 @@ class _Part:
     ) -> None:
         self.backbone, self.space, self.count = backbone, space, count
         self.groups = _shared_out(prepare(backbone, lessons, space.layers), count)
-        self.moments = torch.zeros(count, *space.down.shape[:2], space.down.shape[1], device=backbone.device)
-        """[N, L, R, R] sum over the positions with a target of z z', z what a neuron reads there."""
         self.distil = distil
         self.taught = teacher_states(backbone, lessons, space.layers) if distil else {}
         self.vocabulary = torch.unique(torch.cat([self._likely(group) for group in self.groups]))
@@ -100,13 +96,7 @@ class _Part:
     def _likely(self, group: Prepared, best: int = 16) -> Tensor:
         """The targets, and the tokens the plain backbone, or its teacher, finds likeliest at any position."""
         at = group.targets != -100
-
-        def see(place: int, units: Tensor, _: Tensor) -> None:
-            read = self.space.read(place, units)[at].float()  # [M, R]
-            documents = group.documents[:, None].expand_as(at)[at]
-            self.moments[:, place].index_add_(0, documents, read[:, :, None] * read[:, None])
-
-        states = band_states(self.backbone, group, self.space.layers, see)
+        states = band_states(self.backbone, group, self.space.layers, lambda *_: None)
         states = torch.cat([states, *(self.taught[n] for n in _numbers(group) if n in self.taught)])
         logits = self.backbone.part(self.backbone.family.head)(states)
         return torch.cat([group.targets[at], logits.topk(best).indices.flatten()])
