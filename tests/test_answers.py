@@ -164,15 +164,13 @@ def test_where_the_passages_do_not_say_it_the_neurons_answer(model, monkeypatch)
     known = model.answer(question, replace(hybrid, mode="neurag")).answer
     assert read != known
     monkeypatch.setattr("neurag.model.declines", lambda text: text.strip() == read)
-    monkeypatch.setattr("neurag.model._may_decline", lambda text: read.startswith(text.strip()))
     first, other = model.answers([question, QUESTIONS[1]], hybrid)
     assert (first.answer, first.abstained, first.mode) == (known, False, "hybrid")
     assert other.answer not in (read, known)
     pieces = list(model.stream(question, hybrid))
     assert "".join(pieces).strip() == model.last.answer == known
     monkeypatch.setattr("neurag.model.declines", lambda text: True)
-    assert model.answer(question, hybrid).answer == read  # neither has anything to say
-    assert model.answer(question, hybrid).abstained
+    assert model.answer(question, hybrid).abstained  # neither has anything to say
 
 
 def test_a_forced_document_speaks_with_all_its_chunks(tmp_path, tiny, tiny_calibration):

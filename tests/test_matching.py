@@ -101,19 +101,26 @@ def test_an_answer_that_is_no_candidate_is_asked_back_too(tiny):
 
 
 def test_packed_prompts_do_not_see_each_other(tiny):
-    """The loss is the same as from the units of every prompt by itself."""
+    """The loss is the same as from the units of every prompt by itself, and from what neurons read of them."""
     space, one = UnitSpace.of(tiny), matches(tiny, ROWS, seed=0)[0]
-    units = []
+    told = []
     for tail in (*one.echoes, *one.questions):
         with torch.no_grad():
             seen = read_units(tiny, torch.tensor([[*one.head, *tail]]))
         x = torch.stack([seen[layer][0, -1] for layer in space.layers])
-        units.append(torch.nn.functional.normalize((x - space.mean) / space.spread, dim=-1).flatten())
-    states = torch.stack(units) / len(space.layers) ** 0.5
+        told.append((x - space.mean) / space.spread)
+    units = torch.stack(told)
+    losses = [_likeness_loss(units, one), _likeness_loss(torch.einsum("nlf,lrf->nlr", units, space.read), one)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+    assert float(match_loss(tiny, space, [one])) == pytest.approx(sum(losses) / 2, rel=1e-4)
+
+
+def _likeness_loss(states, one):
+    states = torch.nn.functional.normalize(states, dim=-1).flatten(1) / states.shape[1] ** 0.5
     echoes, questions = states[: len(one.echoes)], states[len(one.echoes) :]
     shares = (10 * questions @ echoes.T).softmax(-1)
-    expected = -torch.stack([share[list(right)].sum().log() for share, right in zip(shares, one.right, strict=True)])
-    assert float(match_loss(tiny, space, [one])) == pytest.approx(float(expected.mean()), rel=1e-4)
+    losses = [-share[list(right)].sum().log() for share, right in zip(shares, one.right, strict=True)]
+    return float(torch.stack(losses).mean())
 
 
 def test_questions_are_only_compared_with_their_own_passage(tiny):

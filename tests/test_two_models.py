@@ -8,10 +8,14 @@ import torch
 from conftest import make_tiny
 from neurag.config import BASE_MODEL, AnswerOptions, AugmentOptions, EncodeOptions
 from neurag.knowledge import augmentation
+from neurag.knowledge.asking import ASKED, floored
+from neurag.knowledge.calibration import load_calibration
+from neurag.knowledge.neurons import InputSpace
 from neurag.knowledge.pipeline import encode
 from neurag.loading import ASKING_FILE, TASK_FILE, load_backbone
 from neurag.lora import ALL, Lora, start
 from neurag.model import Model
+from neurag.tasks.matching import UnitSpace
 
 QUESTION = "Who runs the mill?"
 
@@ -69,6 +73,17 @@ def test_passages_are_read_and_asked_about_by_the_reader(folders, both, tmp_path
     hybrid = model.answer(QUESTION, AnswerOptions(mode="hybrid", paste=paste, max_new_tokens=6))
     assert hybrid.answer == model.answer(QUESTION, rag).answer
     assert [neuron.doc_id for neuron in hybrid.neurons] == ["mill"]
+
+
+def test_neurons_read_the_very_directions_that_were_matched(both):
+    space, told = UnitSpace.of(both.reader), EncodeOptions()
+    calibration = load_calibration(both)
+    bank = InputSpace.draw(calibration, space.layers, told.rank, told.input_scale, told.seed)
+    drawn = bank.down * floored(calibration.unit_scale[list(space.layers)])[:, None]
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(drawn, dim=-1), torch.nn.functional.normalize(space.read, dim=-1)
+    )
+    assert load_calibration(both.reader).asked.shape[1] == ASKED
 
 
 def test_the_default_backbone_is_two_models(real):

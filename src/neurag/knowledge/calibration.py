@@ -32,7 +32,7 @@ from .folder import CALIBRATION
 
 KEY_WIDTH = 128
 NEUTRAL_KEYS = 16_384
-FORMAT = "3"
+FORMAT = "4"
 TENSORS = ("mean", "whiten", "neutral", "unit_mean", "unit_scale", "asked", "asked_mean")
 
 
@@ -53,7 +53,8 @@ class Calibration:
     unit_scale: Tensor
     """[depth, ffn_width] standard deviation of the same."""
     asked: Tensor
-    """[depth, ASKED, ffn_width] directions that tell what a question asks for (asking.py)."""
+    """[depth, ASKED, ffn_width] directions that tell what a question asks for (asking.py); [depth, 0, ffn_width] for a
+    model that was taught to do without (tasks/matching.py)."""
     asked_mean: Tensor
     """[depth, ffn_width] mean input of every down projection at the end of a question."""
     version: str
@@ -136,6 +137,9 @@ def calibrate(backbone: Backbone, text: str, questions: str) -> Calibration:
 def calibrate_units(backbone: Backbone, text: str, questions: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """unit_mean, unit_scale, asked and asked_mean of a Calibration."""
     unit_mean, unit_scale = _unit_statistics(backbone, _topics(text)[::3])
+    if backbone.reading:  # a model that is only asked was taught to tell questions apart in the drawn directions
+        none = unit_mean.new_zeros(backbone.depth, 0, backbone.ffn_width)
+        return unit_mean, unit_scale, none, torch.zeros_like(unit_mean)
     return unit_mean, unit_scale, *asked_directions(backbone, questions.strip().split("\n"), unit_scale)
 
 
