@@ -120,12 +120,18 @@ def model(tmp_path_factory, tiny, tiny_calibration):
     return Model.load(bank=path, backbone=tiny)
 
 
+@pytest.fixture
+def all_stated(monkeypatch):
+    """A tiny model's answers are noise, which stands in no text."""
+    monkeypatch.setattr("neurag.model.stated", lambda *_: True)
+
+
 def asked(model, question=QUESTION, **options):
     route = RouteOptions(null=0.0, competing=0.5, conflict=options.pop("conflict", "newest"))
     return model.answer(question, AnswerOptions(max_new_tokens=6, route=route, **options))
 
 
-def test_an_answer_names_what_each_document_says_alone(model):
+def test_an_answer_names_what_each_document_says_alone(model, all_stated):
     answer = asked(model)
     told = answer.to_json()["conflict"]
     assert answer.neurons[0].doc_id == "a-2026"
@@ -140,7 +146,11 @@ def test_an_answer_names_what_each_document_says_alone(model):
     assert set(told["sides"][0]["documents"][0]) == {"doc_id", "title", "timestamp", "trust"}
 
 
-def test_asking_again_changes_neither_the_answer_nor_what_is_remembered(model):
+def test_what_stands_in_no_text_is_no_side(model):
+    assert asked(model).conflict is None
+
+
+def test_asking_again_changes_neither_the_answer_nor_what_is_remembered(model, all_stated):
     checked, plain = asked(model), asked(model, check_conflicts=False)
     assert plain.conflict is None
     assert checked.answer == plain.answer
@@ -162,7 +172,7 @@ def test_nothing_is_decoded_twice_where_nobody_competes(model, monkeypatch, opti
     assert asked_for == [1]
 
 
-def test_labels_keep_a_document_out_of_the_conflict_too(tmp_path, tiny, tiny_calibration):
+def test_labels_keep_a_document_out_of_the_conflict_too(tmp_path, tiny, tiny_calibration, all_stated):
     secret = [PLANTED[0], PLANTED[1] | {"labels": ["board"]}, PLANTED[2]]
     encode(secret, tmp_path / "bank", options=EncodeOptions(steps=6, rank=4, batch=3), backbone=tiny)
     model = Model.load(bank=tmp_path / "bank", backbone=tiny)

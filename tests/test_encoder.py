@@ -166,3 +166,14 @@ def test_an_easy_document_stops_alone_and_costs_no_more_rows(tiny, space, monkey
     torch.testing.assert_close(
         together[0], train_neurons(tiny, space, lessons[:1], 1, options)[0], rtol=0.05, atol=0.01
     )
+
+
+def test_distillation_moves_towards_what_is_read(tiny, space):
+    passage = ("The mill", "The mill is run by Ada. It is dark green and gold.")
+    lessons = [*pair_lessons(tiny, PAIRS[0], 0, teacher=passage), *pair_lessons(tiny, PAIRS[1], 1)]
+    part = encoder._Part(tiny, space, lessons, 2, 1.0)
+    silent = torch.zeros(2, len(space.layers), 6, tiny.width)
+    made = train_neurons(tiny, space, lessons, 2, replace(OPTIONS, steps=40, distil=1.0))
+    before, after = part.losses(silent), part.losses(made)
+    assert after[0] < 0.7 * before[0]  # the distance from the teacher
+    assert after[1] < 0.5 * before[1]  # without a teacher the answers are learned as ever

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import make_tiny
-from neurag.config import AugmentOptions, EncodeOptions, NeuragError
+from neurag.config import AugmentOptions, EncodeOptions, NeuragError, UsageError
 from neurag.knowledge import calibration, pipeline
 from neurag.knowledge.bank import Bank, BankError
 from neurag.knowledge.documents import Document
@@ -238,3 +238,10 @@ def test_a_bank_keeps_its_calibration_when_it_moves(go, tiny, tmp_path, monkeypa
     (moved / calibration.CALIBRATION).write_bytes(b"half")
     with pytest.raises(NeuragError, match="cannot be read"):
         Model.load(bank=moved, backbone=tiny).answer("Who runs the mill?")
+
+
+def test_options_that_teach_nothing_are_refused():
+    with pytest.raises(UsageError, match="--around must be at least 1"):
+        AugmentOptions(around=0)
+    with pytest.raises(UsageError, match="nothing would be learned"):
+        AugmentOptions(questions=0, asked_back=0, recite=False)

@@ -62,6 +62,12 @@ class AugmentOptions:
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
+    def __post_init__(self) -> None:
+        if self.around < 1:
+            raise UsageError(f"--around must be at least 1, not {self.around}: a sentence asked back needs some words")
+        if self.questions < 1 and self.asked_back < 1 and not self.recite:
+            raise UsageError("nothing would be learned: give --questions or --asked-back, or leave out --no-recite")
+
 
 @dataclass(frozen=True)
 class EncodeOptions:

@@ -23,7 +23,7 @@ from .answer import Answer, Conflict, FiredNeuron, Source, Timing, declines
 from .backbone import Backbone
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
-from .hyper_layer.conflicts import conflict
+from .hyper_layer.conflicts import conflict, stated
 from .hyper_layer.layer import Firing, HyperLayer, acting
 from .hyper_layer.provenance import explain
 from .knowledge.bank import Bank
@@ -194,11 +194,12 @@ class Model:
         if firing is None or not options.check_conflicts or not firing.first.contest or firing.first.abstained:
             return None, 0.0
         start = time.perf_counter()
-        sources = _sources(firing, self._layer(options.route))
+        sources, texts = _sources(firing, self._layer(options.route))
         # each alone, and without pasted passages, which would speak for all of them
         plain = replace(options, mode="neurag", check_conflicts=False, explain=False, ranked=0)
         alone = [replace(plain, force=((source.doc_id, 1.0),)) for source in sources]
-        answers = [told.answer for told in self.answers([reply.question] * len(alone), alone)]
+        told = [answer.answer for answer in self.answers([reply.question] * len(alone), alone)]
+        answers = [answer if stated(answer, text) else "" for answer, text in zip(told, texts, strict=True)]
         found = conflict(answers, sources, said, options.route.conflict)
         return found, time.perf_counter() - start
 
@@ -256,12 +257,13 @@ def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
     return tuple(out)
 
 
-def _sources(firing: Firing, layer: HyperLayer) -> list[Source]:
-    """The documents that compete for the lead, the one that leads first."""
+def _sources(firing: Firing, layer: HyperLayer) -> tuple[list[Source], list[str]]:
+    """The documents that compete for the lead, the one that leads first, and their texts."""
     index, rows = firing.index, firing.first.contest
-    told = layer.bank.texts([index.ids[row] for row in rows])
-    titles = [told.get(index.ids[row], ("", ""))[0] for row in rows]
-    return [
+    held = layer.bank.texts([index.ids[row] for row in rows])
+    told = [held.get(index.ids[row], ("", "")) for row in rows]
+    sources = [
         Source(index.document_ids[row], title, index.timestamps[row], index.trusts[row])
-        for row, title in zip(rows, titles, strict=True)
+        for row, (title, _) in zip(rows, told, strict=True)
     ]
+    return sources, [text for _, text in told]

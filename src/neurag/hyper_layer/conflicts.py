@@ -97,6 +97,15 @@ def agree(one: str, other: str) -> bool:
     return overlap(a, b) == 1 or holds(a, b) or holds(b, a)
 
 
+def stated(answer: str, text: str) -> bool:
+    """Whether a document's own text has the words of its answer: an answer that a neuron made up is no side.
+
+    >>> stated("at 13:40", "The tour begins at 13:40."), stated("Monday", "The tour begins at 13:40.")
+    (True, False)
+    """
+    return holds(words(text), words(answer))
+
+
 def conflict(answers: Sequence[str], sources: Sequence[Source], given: str, policy: Policy) -> Conflict | None:
     """The conflict between documents that answer alone, or None when fewer than two sides are left.
 

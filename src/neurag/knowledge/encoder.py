@@ -118,15 +118,15 @@ class _Part:
 
     def _distilled(self, group: Prepared, said: Tensor, losses: Tensor) -> Tensor:
         """Losses [M] in which the distance from the teacher has its share, where there is one."""
-        numbers = _numbers(group)
-        has = torch.tensor([n in self.taught for n in numbers for _ in range(int((group.lessons == n).sum()))])
+        at = group.lessons[group.targets != -100]
+        has = torch.isin(at, torch.tensor(list(self.taught), device=at.device))
         if not has.any():
             return losses
-        states = torch.cat([self.taught[n] for n in numbers if n in self.taught])
+        states = torch.cat([self.taught[n] for n in _numbers(group) if n in self.taught])
         told = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
         apart = (told.exp() * (told - said[has])).sum(-1)
-        losses = torch.where(has.to(losses.device), (1 - self.distil) * losses, losses)
-        return losses.index_add(0, has.nonzero()[:, 0].to(losses.device), self.distil * apart)
+        losses = torch.where(has, (1 - self.distil) * losses, losses)
+        return losses.index_add(0, has.nonzero()[:, 0], self.distil * apart)
 
 
 def _numbers(group: Prepared) -> list[int]:
