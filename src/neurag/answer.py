@@ -36,7 +36,7 @@ class Timing:
     has changed, and the forward pass over the prompt."""
     routing_s: float = 0.0
     decode_s: float = 0.0
-    """Writing; where documents compete, also asking each of them alone."""
+    """Writing; in the mode hybrid also asking the neurons, and where documents compete, each of them alone."""
     prompt_tokens: int = 0
 
     @property

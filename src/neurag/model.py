@@ -172,11 +172,15 @@ class Model:
         firing = asked.firing
         disagreement, checking = self._checked(asked, reply.said)
         routing = firing.seconds if firing else 0.0
-        again = asked.prepared + asked.last if reply.second else routing
+        before, after = reply.prepared + reply.first, reply.last - reply.first + checking
+        if reply.second:  # the neurons are asked when the passages have been read
+            after += asked.prepared + asked.last - routing
+        else:
+            before -= routing
         timing = Timing(
-            prefill_s=reply.prepared + reply.first - (0.0 if reply.second else routing),
+            prefill_s=before,
             routing_s=routing,
-            decode_s=reply.last - reply.first + checking + again - routing,
+            decode_s=after,
             prompt_tokens=len(reply.prompt.ids),
         )
         neurons = _fired(firing, self._layer(options.route)) if firing else ()
