@@ -72,8 +72,11 @@ class Prepared:
         """Some of the rows, [E] of bool; itself where all are wanted."""
         if rows.all():
             return self
-        told: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Prepared(**{n: tuple(y[rows] for y in x) if isinstance(x, tuple) else x[rows] for n, x in told.items()})
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        kept: dict[str, Any] = {
+            name: tuple(y[rows] for y in x) if isinstance(x, tuple) else x[rows] for name, x in told.items()
+        }
+        return Prepared(**kept)
 
 
 class _FrozenPrefix:
