@@ -1,29 +1,42 @@
-"""The command `neurag mine`: which FFN units of a backbone process relevant contexts, and which irrelevant ones.
+"""The commands `neurag mine` (which FFN units process relevant and irrelevant contexts) and `neurag harden`.
 
-Not here: attribution and votes (robust/), reading rows (evaluation/data.py), errors and exit codes (`cli.py`).
+Not here: the work (robust/), reading rows (evaluation/data.py), errors and exit codes (`cli.py`).
 
     $ neurag mine rows.jsonl --model smollm2-135m-instruct -o units --limit 100
+    $ neurag harden rows.jsonl --model smollm2-135m-instruct -o hardened
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ..config import DEFAULT_MODEL, MineOptions
-from .bank_commands import errors, output
+from ..config import DEFAULT_MODEL, MineOptions, UsageError
+from ..robust.options import HardenOptions
+from .bank_commands import Flag, errors, output
+from .progress import Meter, clock
 
 if TYPE_CHECKING:
+    from ..backbone import Backbone
     from ..evaluation.data import Row
     from ..robust.contexts import Question, Retrieve
+    from ..robust.hardening import Cost, Hardened
     from ..robust.mining import Mined
+    from ..robust.tuning import TuneProgress
+    from ..robust.units import Units
 
 MineFlags = Annotated[MineOptions, Parameter(name="*")]
 ReportFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for units.json and plots.")]
 MINE = MineOptions()
+HardenFlags = Annotated[HardenOptions, Parameter(name="*")]
+MiningFlags = Annotated[MineOptions, Parameter(name="mine")]
+HardenedFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the hardened model.")]
+HARDEN, MINING = HardenOptions(), MineOptions(limit=200)
 
 
 def mine(
@@ -65,6 +78,156 @@ def mine(
     if plots:
         draw(mined.units, mined.stability, output)
     _show(mined, output)
+
+
+def harden(
+    data: Path,
+    /,
+    *,
+    output: HardenedFolder,
+    model: str = DEFAULT_MODEL,
+    start: Literal["plain", "reader"] = "plain",
+    options: HardenFlags = HARDEN,
+    mined: Path | None = None,
+    mining: MiningFlags = MINING,
+    limit: int | None = None,
+    hold_out: float = 0.1,
+    device: str = "auto",
+    dry_run: Flag = False,
+) -> None:
+    """Silence the units that noise drives, teach evidence to a few layers, and write an ordinary model folder.
+
+    Units are mined first, unless --mined names what `neurag mine` found. A stopped run goes on where it was when the
+    same command is given again.
+
+    Args:
+        data: Rows as in docs/data.md: .jsonl or .jsonl.gz, with passages labelled relevant or not.
+        model: A hub name or a folder.
+        start: What is hardened of MODEL+ADAPTER: the model without the adapter, or the one that reads with it.
+        mined: The folder of an earlier `neurag mine` with the same model.
+        mining: How units are mined.
+        limit: Take the first so many sound rows.
+        hold_out: Share of the questions, by document, that are not learned from and measured before and after.
+        device: auto, cpu, cuda or mps.
+        dry_run: Say what would be trained, memory and time, and stop.
+    """
+    from ..loading import load_backbone
+    from ..robust.checking import parted
+    from ..robust.checkpoint import check_folder, work_folder
+    from ..robust.hardening import plan
+
+    check_folder(output)
+    rows = _rows(data, limit)
+    learned, held = parted(_questions(rows), hold_out)
+    backbone = load_backbone(_base(model) if start == "plain" else model, device).reader
+    if dry_run:
+        _show_cost(plan(backbone, learned, options))
+        return
+    work = work_folder(output)
+    units, report = _mined(backbone, learned, options, mined, mining, work)
+    _harden(backbone, units, (learned, held), options, mining.seed, report, output)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _base(model: str) -> str:
+    """The model without its adapter."""
+    return model if Path(model).exists() else model.rpartition("+")[0] or model
+
+
+def _mined(
+    backbone: Backbone,
+    questions: Sequence[Question],
+    options: HardenOptions,
+    folder: Path | None,
+    mining: MineOptions,
+    work: Path,
+) -> tuple[Units | None, Path | None]:
+    """Sets of units and the folder of their report: read, or mined now; nothing where the options need none."""
+    from ..robust.mining import mine
+    from ..robust.units import FILE, load_units
+    from .progress import MineMeter
+
+    if not options.mined:
+        return None, None
+    if folder is not None:
+        units, told = load_units(folder / FILE)
+        if told.get("backbone") != backbone.fingerprint:
+            raise UsageError(f"the units in {folder} were mined on another model than {backbone.name}: mine again")
+        return units, folder
+    report = work / "units"
+    if (report / FILE).is_file():  # of this very command, stopped after mining
+        units, told = load_units(report / FILE)
+        asked = replace(mining, save_every=1, chunk=1)
+        same = replace(_options(told), save_every=1, chunk=1) == asked and told["backbone"] == backbone.fingerprint
+        if same:
+            return units, report
+    with MineMeter(errors()) as progress:
+        return mine(backbone, questions[: mining.limit], mining, report, progress).units, report
+
+
+def _options(told: dict[str, Any]) -> MineOptions:
+    """The options of a report."""
+    given = dict(told["options"])
+    return MineOptions(**given | {"noise": tuple(given["noise"])})
+
+
+def _harden(
+    backbone: Backbone,
+    units: Units | None,
+    questions: tuple[Sequence[Question], Sequence[Question]],
+    options: HardenOptions,
+    mining_seed: int,
+    report: Path | None,
+    folder: Path,
+) -> None:
+    from ..robust.checking import check
+    from ..robust.checkpoint import Card, work_folder, write_checkpoint
+    from ..robust.hardening import harden
+
+    learned, held = questions
+    fingerprint, work = backbone.fingerprint, work_folder(folder)
+    before = check(backbone, held, options.passages)
+    with HardenMeter(errors()) as progress:
+        done = harden(backbone, units, learned, options, work, progress)
+    after = check(backbone, held, options.passages)
+    metrics = {f"{name}_before": value for name, value in before.items()}
+    metrics |= {f"{name}_after": value for name, value in after.items()}
+    seed = None if report is None else mining_seed
+    width = backbone.ffn_width
+    card = Card(backbone.name, fingerprint, len(learned), options, done, width, seed, metrics)
+    write_checkpoint(backbone, card, folder, report)
+    _show_hardened(done, before, after, folder)
+
+
+class HardenMeter(Meter):
+    """A callback for `harden`."""
+
+    def __call__(self, told: TuneProgress) -> None:
+        """Show one report."""
+        pace = f"loss {told.loss:.2f}, {told.tokens_per_second:.0f} tokens/s, {clock(told.seconds_left)} left"
+        self.show(told.stage, told.step, told.steps, "steps", pace)
+
+
+def _show_cost(cost: Cost) -> None:
+    from .show import show_line
+
+    share = cost.trainable / cost.parameters
+    show_line(output(), f"trains {cost.trainable:,} of {cost.parameters:,} numbers ({share:.2%})")
+    whole, step = cost.bytes / 2**30, cost.activation_bytes / 2**30
+    show_line(output(), f"memory {whole:.1f} GiB, and about {step:.1f} GiB for a step")
+    show_line(output(), f"about {clock(cost.seconds)} of tuning at the pace of this machine, after mining")
+
+
+def _show_hardened(done: Hardened, before: dict[str, float], after: dict[str, float], folder: Path) -> None:
+    from .show import show_line
+
+    layers = ", ".join(map(str, done.layers)) or "none chosen"
+    show_line(
+        output(), f"{len(done.units)} units acted on; layers tuned: {layers}; {done.share:.2%} trained, in {folder}"
+    )
+    if "match" in before and "match" in after:
+        told = f"match {before['match']:.2f} before, {after['match']:.2f} after"
+        show_line(output(), f"{told} on {before['questions']:.0f} questions held out")
 
 
 def _rows(data: Path, limit: int | None) -> list[Row]:
