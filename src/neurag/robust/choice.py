@@ -26,7 +26,7 @@ def choose_units(units: Units | None, options: HardenOptions) -> frozenset[int]:
     if not chosen:
         kind = "relevant" if options.units == "relevant" else "irrelevant"
         raise NeuragError(
-            f"no unit is exclusive to {kind} contexts: mine more questions (--mine-limit) or ask for fewer --votes"
+            f"no unit is exclusive to {kind} contexts: mine more questions (--mine.limit) or ask for fewer --votes"
         )
     return _matched(sets, chosen, options.seed) if options.units == "random" else chosen
 
@@ -46,7 +46,7 @@ def choose_layers(units: Units | None, depth: int, options: HardenOptions) -> li
     told = sets.by_layer(sets.only_relevant if options.layers == "relevant" else sets.only_irrelevant)
     if not any(told):
         raise NeuragError(
-            f"no unit is exclusive to {options.layers} contexts: mine more questions (--mine-limit) or ask for fewer "
+            f"no unit is exclusive to {options.layers} contexts: mine more questions (--mine.limit) or ask for fewer "
             "--votes, or choose --layers last"
         )
     densest = sorted(range(depth), key=lambda layer: (-len(told[layer]), layer))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -144,7 +144,7 @@ class Contexts:
 
     def _others(self, question: Question, drawn: random.Random) -> Iterable[tuple[str, str]]:
         own = set(self._gold(question)) | set(self._near(question))
-        for place in drawn.sample(range(len(self._pool)), len(self._pool)):
+        for place in _shuffled(len(self._pool), drawn):
             whose, title, text = self._pool[place]
             if whose != question.id and (title, text) not in own:
                 yield title, text
@@ -190,6 +190,15 @@ def replaced(text: str, answers: Iterable[str], new: str) -> str:
         return text
     either = "|".join(map(re.escape, told))
     return re.sub(rf"(?<!\w)(?:{either})(?!\w)", lambda _: new, text, flags=re.IGNORECASE)
+
+
+def _shuffled(count: int, drawn: random.Random) -> Iterator[int]:
+    """What `drawn.sample(range(count), count)` gives, one by one: a few of a large pool cost little."""
+    moved: dict[int, int] = {}
+    for left in range(count, 0, -1):
+        at = drawn.randrange(left)
+        yield moved.get(at, at)
+        moved[at] = moved.get(left - 1, left - 1)
 
 
 def _alike(answer: str, answers: Iterable[str]) -> bool:

@@ -14,6 +14,7 @@ import hashlib
 import math
 import random
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def train(
         raise UsageError("there is nothing to train: choose other --layers or --trains")
     fused = backbone.device.type == "cuda"
     optimiser = torch.optim.AdamW(parameters, lr=schedule.rate, weight_decay=0.0, fused=fused)
-    run = f"{schedule} {options} {sorted(trained.masters)} {hash_of(made)}"
+    run = f"{schedule} {options} {sorted(trained.masters)} {hash_of(made)}" if path else ""
     batches = batches_of(made, options, schedule.steps)
     first = _restore(path, trained, optimiser, run)
     recent: list[float] = []
@@ -135,7 +136,8 @@ def hash_of(made: Sequence[Lesson]) -> str:
     """Hash of all that is learned."""
     digest = hashlib.sha256()
     for lesson in made:
-        digest.update(repr(lesson).encode())
+        for ids in (lesson.prompt, lesson.target, lesson.clean):
+            digest.update(array("q", (len(ids), *ids)).tobytes())
     return digest.hexdigest()[:16]
 
 

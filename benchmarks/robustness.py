@@ -1,0 +1,285 @@
+"""Hardening against noise: both stages of Neuro-RIT, its controls and its rivals, asked with mixed contexts.
+
+Every system is the same backbone after hardening with other options (neurag.robust.systems): one loop, the same
+lessons, as many trained parameters as layers and whole ranks allow (`full`: all of them). Asked greedily: NQ, TriviaQA
+and WebQ (about documents held out from training), PopQA, HotpotQA, 2Wiki, RAMDocs and PoisonedRAG (never trained on).
+- match_SYSTEM_SET: answers that hold an accepted one, with all relevant passages filled up to five with related ones,
+  in random order. match_SYSTEM: mean over six sets (not RAMDocs, PoisonedRAG). What stands behind the last "Answer:"
+  counts, where a system writes evidence first.
+- match_SYSTEM_noise_RATE: six sets pooled; round(5 RATE) related passages beside the relevant ones, five in all at
+  most, so a question with one relevant passage has fewer than five below 0.8. Likewise distractors_N (beside all
+  relevant ones), gold_PLACE and kind_KIND (as in the main condition).
+- absent_SYSTEM: the same with five related passages and no relevant one; closed_SYSTEM: with nothing in the prompt.
+- trainable_share: trained by ours, of the backbone. words_SYSTEM: words of an answer.
+- ability_SYSTEM: per cent of the next tokens of the neutral texts in the package that are predicted rightly (written
+  by a model of the default's family); perplexity_SYSTEM: on the same; ability_change: ours minus plain, in points.
+- noise_loss_ratio: what ours loses from noise 0 to 0.8, over what sft_lora loses.
+
+Verdicts: paired bootstrap over questions of six sets, sign flips or McNemar, Holm over all systems.
+
+    python benchmarks/robustness.py [--quick | --full] [--device cuda] [--systems a,b] [--seeds N] [--steps N]
+        [--rate R] [--start plain|reader] [--units FOLDER] [--minutes M] [--data DIR] [--model M] [--seed S]
+        [--json OUT]
+
+--full: every system in every condition, variants too, three training and mining seeds. --units: what `neurag mine`
+found with the same model, in place of mining. --minutes: start no further system after so many. Figures are saved
+after each system.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from common import Report, arguments, data_folder
+from neurag.backbone import Backbone
+from neurag.config import BASE_MODEL, DEFAULT_MODEL, MineOptions, NeuragError
+from neurag.knowledge.calibration import neutral_texts
+from neurag.loading import load_backbone
+from neurag.packing import pack
+from neurag.robust.asking import fluency, say
+from neurag.robust.hardening import Hardened, harden
+from neurag.robust.lessons import Lesson, lessons
+from neurag.robust.mining import mine
+from neurag.robust.options import HardenOptions
+from neurag.robust.systems import MAIN, SYSTEMS, system
+from neurag.robust.units import FILE, Units, load_units
+from robust_results import OURS, PLAIN, SFT, Results, compared, tell
+from robust_sets import ALWAYS, SIX, SWEPT, Asked, Parted, parted, prompts
+
+LIMITS = {"answer": 24, "evidence": 96}
+"""Tokens of an answer by what is said."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done."""
+
+    systems: tuple[str, ...]
+    asked: int
+    """Questions a set in the main condition."""
+    swept: int
+    """The same in the others."""
+    mined: int
+    harden: HardenOptions
+    texts: int = 60
+    """Neutral texts read."""
+    tokens: int = 8192
+    """Of prompts answered side by side."""
+
+
+CPU = HardenOptions(steps=60, batch_tokens=4096, micro_tokens=4096)
+GPU = HardenOptions(steps=120)
+QUICK = Size((PLAIN, OURS, SFT), 3, 1, 5, replace(CPU, steps=3, batch_tokens=1536, passages=3), texts=6)
+ON_CPU = Size(MAIN, 100, 12, 60, CPU)
+ON_GPU = Size((*MAIN, "ours_evidence"), 128, 24, 60, GPU, texts=246, tokens=300_000)
+
+
+@dataclass
+class Run:
+    """What all systems share."""
+
+    report: Report
+    backbone: Backbone
+    found: Parted
+    size: Size
+    cells: Mapping[str, list[Asked]]
+    start: dict[str, torch.Tensor]
+    results: Results = field(default_factory=Results)
+    kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    """Weights of the systems that are swept at the end."""
+    lessons: dict[tuple[object, ...], list[Lesson]] = field(default_factory=dict)
+
+    def reset(self, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Back to the backbone as it was, or to weights that were kept."""
+        self.backbone.model.load_state_dict(weights or self.start)
+        self.backbone.__dict__.pop("fingerprint", None)
+
+    def taught(self, options: HardenOptions) -> list[Lesson]:
+        """Lessons of these options, made once."""
+        key = options.target, options.absent, options.seed
+        if key not in self.lessons:
+            made = lessons(self.backbone, self.found.learned, options, options.steps * options.batch_tokens)
+            self.lessons = {k: x for k, x in self.lessons.items() if k[2] == options.seed} | {key: made}
+        return self.lessons[key]
+
+
+def mined(run: Run, folder: Path | None, seed: int) -> Units:
+    """Read, or mined on training questions."""
+    if folder is not None:
+        units, told = load_units(folder / FILE if folder.is_dir() else folder)
+        if told.get("backbone") != run.backbone.fingerprint:
+            raise SystemExit(f"the units in {folder} were mined on another model: leave out --units, or mine again")
+        return units
+    chunk = 16384 if run.backbone.device.type == "cuda" else MineOptions().chunk
+    with TemporaryDirectory() as work:
+        told = mine(run.backbone, run.found.learned[: run.size.mined], MineOptions(seed=seed, chunk=chunk), Path(work))
+    run.report.meta["mining"] = {"contexts": told.contexts, "stability": told.stability, "seconds": told.seconds}
+    run.report.meta["skipped"] = told.skipped
+    if told.completeness_error is not None:
+        run.report.add(completeness_error=told.completeness_error)
+    return told.units
+
+
+def measure(run: Run, name: str, units: Units | None, seed: int, conditions: Sequence[str]) -> Hardened | None:
+    """Harden and ask; None, with a note, where that cannot be done."""
+    options = system(name, replace(run.size.harden, seed=seed))
+    run.reset()
+    begun = time.perf_counter()
+    try:
+        made = run.taught(options) if options.distils else None
+        done = harden(run.backbone, units, run.found.learned, options, made=made)
+    except NeuragError as error:
+        run.report.note(f"{name}: not run, {error}")
+        return None
+    pack(run.backbone.model)  # where there is a packed copy, it is of the weights before
+    tuned = time.perf_counter()
+    ask(run, name, conditions)
+    if seed == run.report.meta["seed"]:
+        told = fluency(run.backbone, texts(run.size.texts))
+        run.report.add(**{f"perplexity_{name}": told.perplexity, f"ability_{name}": 100 * told.right})
+    run.report.meta["systems"][name] = {
+        "words": SYSTEMS[name].words,
+        "trainable": done.trainable,
+        "layers": done.layers,
+        "units": len(done.units),
+        "losses": dict(done.losses),
+        "tune_seconds": round(tuned - begun, 1),
+        "ask_seconds": round(time.perf_counter() - tuned, 1),
+    }
+    return done
+
+
+def texts(count: int) -> list[str]:
+    """The first neutral texts of the package."""
+    return [line.partition("\t")[2] for line in neutral_texts()[0].split("\n") if line.strip()][:count]
+
+
+def ask(run: Run, name: str, conditions: Sequence[str]) -> None:
+    """All prompts of the conditions side by side, equal ones once."""
+    asked = [one for condition in conditions for one in run.cells[condition]]
+    distinct = list(dict.fromkeys(one.prompt for one in asked))
+    limit = LIMITS[system(name, run.size.harden).target]
+    said = dict(zip(distinct, say(run.backbone, distinct, limit, run.size.tokens), strict=True))
+    for condition in conditions:
+        cell = run.cells[condition]
+        run.results.add(name, condition, cell, [said[one.prompt] for one in cell])
+
+
+def keep(run: Run, name: str) -> None:
+    """Keep the weights of what is swept at the end: plain, ours, plain SFT and the best other baseline so far."""
+    always, main = (PLAIN, OURS, SFT), run.results.main
+    rivals = [other for other in run.kept if other not in always]
+    if name not in always:
+        if name.startswith(OURS) or any(main(name) <= main(rival) for rival in rivals):
+            return
+        for rival in rivals:
+            del run.kept[rival]
+    run.kept[name] = {key: x.clone() for key, x in run.backbone.model.state_dict().items()}
+
+
+def sweep(run: Run) -> None:
+    """The conditions that cost most, for the systems that matter most."""
+    for name, weights in run.kept.items():
+        run.reset(weights)
+        pack(run.backbone.model)
+        ask(run, name, SWEPT)
+        tell(run.report, run.results, name, tuple(run.found.sets))
+
+
+def flags() -> tuple[argparse.Namespace, argparse.Namespace]:
+    """Flags of this benchmark, and those of all."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--systems")
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--start", choices=("plain", "reader"), default="plain")
+    parser.add_argument("--units", type=Path)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--model")
+    own, rest = parser.parse_known_args()
+    return own, arguments(__doc__, rest)
+
+
+def sized(own: argparse.Namespace, quick: bool, device: torch.device) -> Size:
+    """How much is done, with what the flags change."""
+    size = QUICK if quick else ON_GPU if device.type == "cuda" else ON_CPU
+    if own.full:
+        size = replace(size, systems=tuple(SYSTEMS), asked=150, swept=50)
+    if own.systems:
+        size = replace(size, systems=tuple(own.systems.split(",")))
+    changes = {"steps": own.steps, "learning_rate": own.rate}
+    options = replace(size.harden, **{name: x for name, x in changes.items() if x is not None})
+    for name in size.systems:
+        system(name, options)  # refused before the work
+    return replace(size, harden=options)
+
+
+def main() -> None:
+    """Systems one by one, figures after each; then the sweeps."""
+    own, asked = flags()
+    begun, report = time.monotonic(), Report(asked)
+    model = own.model or (BASE_MODEL if own.start == "plain" else DEFAULT_MODEL)
+    backbone = load_backbone(model, own.device).reader
+    size = sized(own, asked.quick, backbone.device)
+    found = parted(data_folder(asked.data), size.asked)
+    conditions = ("mixed", *ALWAYS, *(SWEPT if own.full else ()))
+    counts = {condition: size.asked if condition == "mixed" else size.swept for condition in (*conditions, *SWEPT)}
+    six = {name: found.sets[name] for name in SIX}
+    cells = {
+        condition: prompts(backbone, found.sets if condition == "mixed" else six, condition, count, asked.seed)
+        for condition, count in counts.items()
+    }
+    start = {key: x.clone() for key, x in backbone.model.state_dict().items()}
+    run = Run(report, backbone, found, size, cells, start)
+    report.meta |= {
+        "model": backbone.name, "start": own.start, "steps": size.harden.steps, "learned": len(found.learned),
+        "batch_tokens": size.harden.batch_tokens, "device": str(backbone.device), "systems": {},
+        "sets": {name: sum(one.set == name for one in cells["mixed"]) for name in found.sets},
+        "swept": len(cells["noise_1.0"]),
+    }  # fmt: skip
+    report.save()
+    seeds = own.seeds or (3 if own.full else 1)
+    late = False
+    for seed in range(asked.seed, asked.seed + seeds):
+        run.reset()
+        needed = any(system(name, size.harden).mined for name in size.systems)
+        units = mined(run, own.units, seed) if needed else None
+        for name in size.systems:
+            late = late or (own.minutes is not None and time.monotonic() - begun > 60 * own.minutes)
+            done = None if late else measure(run, name, units, seed, conditions)
+            if done is None:
+                continue
+            if name == OURS:
+                report.add(trainable_share=done.share)
+            tell(run.report, run.results, name, tuple(run.found.sets))
+            if not own.full:
+                keep(run, name)
+            took = report.meta["systems"][name]
+            print(f"{name}, seed {seed}: match {run.results.main(name):.3f}, tuning {took['tune_seconds']} s, "
+                  f"asking {took['ask_seconds']} s", flush=True)  # fmt: skip
+    if late:
+        report.note("not all systems ran: --minutes were over")
+    compared(report, run.results)
+    if not own.full:
+        sweep(run)
+        compared(report, run.results)
+    run.results.table(tuple(found.sets))
+    report.finish()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except NeuragError as error:
+        sys.exit(str(error))
