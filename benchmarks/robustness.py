@@ -18,12 +18,12 @@ and WebQ (about documents held out from training), PopQA, HotpotQA, 2Wiki, RAMDo
 Verdicts: paired bootstrap over questions of six sets, sign flips or McNemar, Holm over all systems.
 
     python benchmarks/robustness.py [--quick | --full] [--device cuda] [--systems a,b] [--seeds N] [--steps N]
-        [--rate R] [--start plain|reader] [--units FOLDER] [--minutes M] [--data DIR] [--model M] [--seed S]
+        [--rate R] [--start plain|reader] [--units FOLDER [--mine-only]] [--minutes M] [--data DIR] [--model M] [--seed S]
         [--json OUT]
 
---full: every system in every condition, variants too, three training and mining seeds. --units: what `neurag mine`
-found with the same model, in place of mining. --minutes: start no further system after so many. Figures are saved
-after each system.
+--full: every system in every condition, variants too, three training and mining seeds. --units: a folder from which
+mined units are read, and into which they are mined where it has none; --mine-only: and no more. --minutes: start no
+further system after so many. Figures are saved after each system.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Size:
 
 
 CPU = HardenOptions(steps=60, batch_tokens=4096, micro_tokens=4096)
-GPU = HardenOptions(steps=120)
+GPU = HardenOptions(steps=150, batch_tokens=8192)
 QUICK = Size((PLAIN, OURS, SFT), 3, 1, 5, replace(CPU, steps=3, batch_tokens=1536, passages=3), texts=6)
 ON_CPU = Size(MAIN, 100, 12, 60, CPU)
 ON_GPU = Size((*MAIN, "ours_evidence"), 128, 24, 60, GPU, texts=246, tokens=300_000)
@@ -112,17 +112,24 @@ class Run:
 
 
 def mined(run: Run, folder: Path | None, seed: int) -> Units:
-    """Read, or mined on training questions."""
-    if folder is not None:
-        units, told = load_units(folder / FILE if folder.is_dir() else folder)
-        if told.get("backbone") != run.backbone.fingerprint:
-            raise SystemExit(f"the units in {folder} were mined on another model: leave out --units, or mine again")
+    """Read from a folder, or mined on training questions, into it where there is one."""
+    kept = folder / f"seed-{seed}" if folder else None
+    if kept is not None and (kept / FILE).is_file():
+        units, report = load_units(kept / FILE)
+        if report.get("backbone") != run.backbone.fingerprint:
+            raise SystemExit(f"the units in {kept} were mined on another model: name another folder with --units")
         return units
     chunk = 16384 if run.backbone.device.type == "cuda" else MineOptions().chunk
+    options = MineOptions(seed=seed, chunk=chunk)
     with TemporaryDirectory() as work:
-        told = mine(run.backbone, run.found.learned[: run.size.mined], MineOptions(seed=seed, chunk=chunk), Path(work))
-    run.report.meta["mining"] = {"contexts": told.contexts, "stability": told.stability, "seconds": told.seconds}
-    run.report.meta["skipped"] = told.skipped
+        told = mine(run.backbone, run.found.learned[: run.size.mined], options, kept or Path(work))
+    run.report.meta["mining"] = {
+        "contexts": told.contexts,
+        "skipped": told.skipped,
+        "stability": told.stability,
+        "seconds": told.seconds,
+        "units": {name: len(getattr(told.units, name)) for name in ("only_relevant", "shared", "only_irrelevant")},
+    }
     if told.completeness_error is not None:
         run.report.add(completeness_error=told.completeness_error)
     return told.units
@@ -205,6 +212,7 @@ def flags() -> tuple[argparse.Namespace, argparse.Namespace]:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--start", choices=("plain", "reader"), default="plain")
     parser.add_argument("--units", type=Path)
+    parser.add_argument("--mine-only", action="store_true")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--model")
     own, rest = parser.parse_known_args()
@@ -255,6 +263,8 @@ def main() -> None:
         run.reset()
         needed = any(system(name, size.harden).mined for name in size.systems)
         units = mined(run, own.units, seed) if needed else None
+        if own.mine_only:
+            continue
         for name in size.systems:
             late = late or (own.minutes is not None and time.monotonic() - begun > 60 * own.minutes)
             done = None if late else measure(run, name, units, seed, conditions)
@@ -268,6 +278,8 @@ def main() -> None:
             took = report.meta["systems"][name]
             print(f"{name}, seed {seed}: match {run.results.main(name):.3f}, tuning {took['tune_seconds']} s, "
                   f"asking {took['ask_seconds']} s", flush=True)  # fmt: skip
+    if own.mine_only:
+        return
     if late:
         report.note("not all systems ran: --minutes were over")
     compared(report, run.results)

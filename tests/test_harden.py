@@ -382,8 +382,8 @@ def test_a_dry_run_tells_and_writes_nothing(tiny_folder, tmp_path, capsys):
     ],
 )
 def test_wrong_input_gives_one_line(tiny_folder, tmp_path, capsys, flags, words):
-    told = [str(rows(tmp_path / "rows.jsonl")), "--model", str(tiny_folder), "-o", str(tmp_path / "out"), "--device", "cpu"]
-    assert main(["harden", *told, *flags]) != 0
+    told = [str(rows(tmp_path / "rows.jsonl")), "--model", str(tiny_folder), "-o", str(tmp_path / "out"), *flags]
+    assert main(["harden", *told, "--device", "cpu"]) != 0
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in said
     assert "Traceback" not in said
