@@ -18,8 +18,8 @@ and WebQ (about documents held out from training), PopQA, HotpotQA, 2Wiki, RAMDo
 Verdicts: paired bootstrap over questions of six sets, sign flips or McNemar, Holm over all systems.
 
     python benchmarks/robustness.py [--quick | --full] [--device cuda] [--systems a,b] [--seeds N] [--steps N]
-        [--rate R] [--start plain|reader] [--units FOLDER [--mine-only]] [--minutes M] [--data DIR] [--model M] [--seed S]
-        [--json OUT]
+        [--rate R] [--start plain|reader] [--units FOLDER [--mine-only]] [--minutes M] [--data DIR] [--model M]
+        [--seed S] [--json OUT]
 
 --full: every system in every condition, variants too, three training and mining seeds. --units: a folder from which
 mined units are read, and into which they are mined where it has none; --mine-only: and no more. --minutes: start no
@@ -54,7 +54,7 @@ from neurag.robust.units import FILE, Units, load_units
 from robust_results import OURS, PLAIN, SFT, Results, compared, tell
 from robust_sets import ALWAYS, SIX, SWEPT, Asked, Parted, parted, prompts
 
-LIMITS = {"answer": 24, "evidence": 96}
+LIMITS = {"answer": 32, "evidence": 96}
 """Tokens of an answer by what is said."""
 
 

@@ -18,6 +18,8 @@ Meta = Mapping[str, Any]
 
 RECALL_TARGETS = ("popqa", "squad_same_article", "nq_open_oracle", "hotpotqa")
 """The sets on which recall@5 has to be at least BM25's."""
+RIVALS = ("plain", "sft_lora", "rationale_lora", "last_layers", "random_layers", "random_units", "swapped", "boosted")
+"""The baselines that hardening has to beat with no more trained parameters than they have."""
 TOLD_PAIRS = (
     "neurag - rag-bm25:",
     "neurag - prag:",
@@ -62,6 +64,9 @@ TARGETS: Mapping[str, Target] = {
     "speedup_vs_reference": Target(100, least=True),
     "peak_memory_vs_forward": Target(1.5, least=False),
     "default_score": Target(1, least=False, words="the best"),
+    "trainable_share": Target(0.066, least=False),
+    "ability_change": Target(-1, least=True),
+    "noise_loss_ratio": Target(0.5, least=False),
 }
 
 
@@ -71,6 +76,10 @@ def target(name: str, figures: Figures) -> Target | None:
         return Target(figures["prag_bytes_per_document"] / 5, least=False, words="a fifth of PRAG's")
     if name.removeprefix("recall_at_5_") in RECALL_TARGETS and f"bm25_{name}" in figures:
         return Target(figures[f"bm25_{name}"], least=True)
+    if name == "match_ours" and (rivals := [figures[f"match_{r}"] for r in RIVALS if f"match_{r}" in figures]):
+        return Target(max(rivals), least=True, words="the best baseline of equal size")
+    if name == "absent_ours" and "closed_plain" in figures:
+        return Target(figures["closed_plain"], least=True, words="plain, closed book")
     return TARGETS.get(name)
 
 
@@ -247,6 +256,53 @@ def attribution_table(figures: Figures, meta: Meta) -> list[str]:
     columns = ("score", "rank correlation", "of the 50 strongest", "left when the highest are silenced", "s a prompt")
     return markdown(columns, rows) if rows else []
 
+
+def robustness_table(figures: Figures, meta: Meta) -> list[str]:
+    """Match of every system on every set in per cent; then the conditions, then the verdicts."""
+    sets, systems = meta.get("sets", {}), meta.get("systems", {})
+    rows = [
+        (
+            f"`{name}`: {told['words']}",
+            f"{told['trainable']:,}",
+            *(percent(figures.get(f"match_{name}{one}")) for one in ("", *(f"_{stem}" for stem in sets))),
+            *(percent(figures.get(f"{what}_{name}")) for what in ("absent", "closed")),
+            written(figures.get(f"words_{name}", 0.0), 2),
+        )
+        for name, told in systems.items()
+    ]
+    asked = "; ".join(f"{stem} {count}" for stem, count in sets.items())
+    columns = ("system", "trained", "six sets", *sets, "evidence absent", "closed book", "words")
+    names = [name for name in systems if f"match_{name}_noise_0.0" in figures]
+    prefix = f"match_{names[0]}_" if names else ""
+    conditions = [n.removeprefix(prefix) for n in figures if prefix and n.startswith(prefix)]
+    swept = [c for c in conditions if c.startswith(("noise_", "distractors_", "gold_", "kind_"))]
+    cells = [(c.replace("_", " "), *(percent(figures.get(f"match_{n}_{c}")) for n in names)) for c in swept]
+    return [
+        f"Match in per cent. Questions: {asked}; {meta.get('swept', 0)} in every other condition.", "",
+        *markdown(columns, rows), *(["", *markdown(("condition", *names), cells)] if cells else []),
+        *(["", *(f"- {line}" for line in meta.get("verdicts", ()))] if meta.get("verdicts") else []),
+    ]  # fmt: skip
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent; nothing of nothing."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+ROBUSTNESS = Sheet(
+    {
+        "match_ours": "mean match over six sets, ours",
+        "absent_ours": "match without a relevant passage, ours",
+        "noise_loss_ratio": "lost from noise 0 to 0.8, ours over plain SFT",
+        "trainable_share": "of the backbone trained, ours",
+        "ability_change": "next tokens of neutral text predicted rightly, points, ours minus plain",
+        "perplexity_plain": "of neutral text, plain",
+        "perplexity_ours": "of neutral text, ours",
+        "completeness_error": "of mining",
+    },
+    size=lambda meta: f"{meta['steps']} steps of {meta['batch_tokens']:,} tokens on {meta['learned']:,} questions",
+    detail=robustness_table,
+)
 
 SHEETS: Mapping[str, Sheet] = {
     "encode": Sheet(

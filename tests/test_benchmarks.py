@@ -305,6 +305,27 @@ def test_quality_is_shown_with_intervals_and_the_verdicts_that_matter(bench):
     assert made[-2:] == ["- popqa: neurag - rag-bm25: +6.2 [0.0, 18.8], n=16", "- popqa: x failed at 1 of 2"]
 
 
+def test_robustness_is_shown_by_system_set_and_condition(bench):
+    tables = bench("tables")
+    figures = {
+        "match_ours": 0.3,
+        "match_sft_lora": 0.25,
+        "match_ours_nq": 0.5,
+        "absent_ours": 0.04,
+        "closed_plain": 0.05,
+    }
+    figures |= {"match_ours_noise_0.0": 0.6, "match_ours_gold_last": 0.4, "words_ours": 2.5}
+    ours = {"words": "both stages", "trainable": 7_962_624}
+    meta = {"sets": {"nq": 128}, "swept": 144, "systems": {"ours": ours}, "verdicts": ["ours - plain: +5.0"]}
+    made = tables.robustness_table(figures, meta)
+    assert made[0] == "Match in per cent. Questions: nq 128; 144 in every other condition."
+    assert "| `ours`: both stages | 7,962,624 | 30.0 | 50.0 | 4.0 |  | 2.5 |" in made
+    assert "| gold last | 40.0 |" in made
+    assert made[-1] == "- ours - plain: +5.0"
+    assert tables.target("match_ours", figures).reached(0.3)
+    assert not tables.target("absent_ours", figures).reached(0.04)
+
+
 def test_knowledge_is_shown_by_way_of_asking_and_set(bench):
     figures = {"own_a": 0.5, "closed_a": 0.0, "coverage_a": 0.8, "own_b": 0.25, "coverage_b": 0.7, "int8_loss_a": 0.0}
     meta = {
