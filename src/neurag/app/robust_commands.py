@@ -8,9 +8,9 @@ Not here: the work (robust/), reading rows (evaluation/data.py), errors and exit
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -125,7 +125,7 @@ def harden(
         return
     work = work_folder(output)
     units, report = _mined(backbone, learned, options, mined, mining, work)
-    _harden(backbone, units, (learned, held), options, mining.seed, report, output)
+    _harden(backbone, units, (learned, held), options, report, output)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -149,26 +149,17 @@ def _mined(
 
     if not options.mined:
         return None, None
-    if folder is not None:
-        units, told = load_units(folder / FILE)
-        if told.get("backbone") != backbone.fingerprint:
-            raise UsageError(f"the units in {folder} were mined on another model than {backbone.name}: mine again")
-        return units, folder
-    report = work / "units"
-    if (report / FILE).is_file():  # of this very command, stopped after mining
-        units, told = load_units(report / FILE)
-        asked = replace(mining, save_every=1, chunk=1)
-        same = replace(_options(told), save_every=1, chunk=1) == asked and told["backbone"] == backbone.fingerprint
-        if same:
-            return units, report
-    with MineMeter(errors()) as progress:
-        return mine(backbone, questions[: mining.limit], mining, report, progress).units, report
-
-
-def _options(told: dict[str, Any]) -> MineOptions:
-    """The options of a report."""
-    given = dict(told["options"])
-    return MineOptions(**given | {"noise": tuple(given["noise"])})
+    if folder is None:
+        asked = repr((questions[: mining.limit], mining, backbone.fingerprint))
+        report = work / f"units-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+        if not (report / FILE).is_file():  # it is there where this very command was stopped after mining
+            with MineMeter(errors()) as progress:
+                mine(backbone, questions[: mining.limit], mining, report, progress)
+        folder = report
+    units, told = load_units(folder / FILE)
+    if told.get("backbone") != backbone.fingerprint:
+        raise UsageError(f"the units in {folder} were mined on another model than {backbone.name}: mine again")
+    return units, folder
 
 
 def _harden(
@@ -176,13 +167,13 @@ def _harden(
     units: Units | None,
     questions: tuple[Sequence[Question], Sequence[Question]],
     options: HardenOptions,
-    mining_seed: int,
     report: Path | None,
     folder: Path,
 ) -> None:
     from ..robust.checking import check
     from ..robust.checkpoint import Card, work_folder, write_checkpoint
     from ..robust.hardening import harden
+    from ..robust.units import FILE, load_units
 
     learned, held = questions
     fingerprint, work = backbone.fingerprint, work_folder(folder)
@@ -192,7 +183,7 @@ def _harden(
     after = check(backbone, held, options.passages)
     metrics = {f"{name}_before": value for name, value in before.items()}
     metrics |= {f"{name}_after": value for name, value in after.items()}
-    seed = None if report is None else mining_seed
+    seed = load_units(report / FILE)[1].get("options", {}).get("seed") if report else None
     width = backbone.ffn_width
     card = Card(backbone.name, fingerprint, len(learned), options, done, width, seed, metrics)
     write_checkpoint(backbone, card, folder, report)
