@@ -18,7 +18,7 @@ from common import Report, show
 from neurag.evaluation.metrics import match
 from neurag.evaluation.statistics import compare, holm
 from neurag.robust.lessons import final_answer
-from robust_sets import SIX, SWEPT, Asked
+from robust_sets import SIX, Asked
 
 OURS, PLAIN, SFT = "ours", "plain", "sft_lora"
 
@@ -83,7 +83,7 @@ def tell(report: Report, results: Results, name: str, sets: Sequence[str]) -> No
     figures |= {
         f"match_{name}_{condition}": results.rate(name, condition)
         for condition in results.right[name]
-        if condition in (*SWEPT, "noise_1.0")
+        if condition not in ("mixed", "closed")
     }
     report.meta.setdefault("right", {})[name] = results.told(name)
     report.meta["asked"] = results.asked()

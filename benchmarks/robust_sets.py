@@ -21,7 +21,7 @@ from common import gold_of, held_out, plain, read_rows
 from neurag.backbone import Backbone
 from neurag.config import UsageError
 from neurag.prompts import question_prompt
-from neurag.robust.contexts import Context, Contexts, Question, Shown, holds_answer
+from neurag.robust.contexts import Context, Contexts, Question, Shown, holds_answer, retriever
 from neurag.robust.lessons import mixed
 
 TRAINED = {"nq": "nq", "triviaqa": "triviaqa", "webq": "webq"}
@@ -144,16 +144,37 @@ ALWAYS = ("closed", "noise_1.0")
 SWEPT = tuple(name for name in CONDITIONS if name not in ("mixed", *ALWAYS))
 
 
+def retrieved(kind: str, questions: Sequence[Question]) -> Make:
+    """The five passages that a search over all passages of the questions finds, best first."""
+    texts = {(p.title, p.text): None for question in questions for p in question.passages}
+    rows = [(str(number), str(number), *passage) for number, passage in enumerate(texts)]
+    if kind == "bm25":
+        from neurag.knowledge.retrieval import Passages
+
+        search = retriever(Passages(rows))
+    else:
+        from neurag.knowledge.embedding import Embedded, dense_encoder
+
+        search = retriever(Embedded(rows, dense_encoder(None)))
+
+    def make(contexts: Contexts, question: Question) -> Context:
+        found = tuple(search(question.text, PASSAGES))
+        return Context(found, tuple(n for n, passage in enumerate(found) if holds_answer(passage, question.answers)))
+
+    return make
+
+
 def prompts(
     backbone: Backbone, sets: Mapping[str, Sequence[Question]], condition: str, count: int, seed: int
 ) -> list[Asked]:
     """Of the first `count` questions of each set that have such a context."""
     told = []
     for name, questions in sets.items():
-        contexts = Contexts(questions, seed)
-        held = 0
+        contexts, held = Contexts(questions, seed), 0
+        kind = condition.removeprefix("retrieved_")
+        make = CONDITIONS[condition] if condition in CONDITIONS else retrieved(kind, questions)
         for question in questions:
-            context = CONDITIONS[condition](contexts, question) if held < count else None
+            context = make(contexts, question) if held < count else None
             if context is None:
                 continue
             try:

@@ -18,27 +18,30 @@ and WebQ (about documents held out from training), PopQA, HotpotQA, 2Wiki, RAMDo
 Verdicts: paired bootstrap over questions of six sets, sign flips or McNemar, Holm over all systems.
 
     python benchmarks/robustness.py [--quick | --full] [--device cuda] [--systems a,b] [--seeds N] [--steps N]
-        [--rate R] [--start plain|reader] [--units FOLDER [--mine-only]] [--minutes M] [--data DIR] [--model M]
-        [--seed S] [--json OUT]
+        [--rate-times X] [--retrieval bm25,dense] [--start plain|reader] [--units FOLDER [--mine-only]] [--minutes M]
+        [--data DIR] [--model M] [--seed S] [--json OUT]
 
---full: every system in every condition, variants too, three training and mining seeds. --units: a folder from which
-mined units are read, and into which they are mined where it has none; --mine-only: and no more. --minutes: start no
-further system after so many. Figures are saved after each system.
+--full: every system in every condition, variants too, three training and mining seeds; else plain, ours, sft_lora and
+the best other baseline are asked in all conditions. --retrieval: also the five passages that a search over the set's
+passages finds (retrieved_KIND). --rate-times: multiplies the learning rates of all systems. --units: a folder from
+which mined units are read, and into which they are mined where it has none; --mine-only: and no more. --minutes: start
+no further system after so many. Figures are saved after each system.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-from common import Report, arguments, data_folder
+from common import Report, data_folder
 from neurag.backbone import Backbone
 from neurag.config import BASE_MODEL, DEFAULT_MODEL, MineOptions, NeuragError
 from neurag.knowledge.calibration import neutral_texts
@@ -49,37 +52,14 @@ from neurag.robust.hardening import Hardened, harden
 from neurag.robust.lessons import Lesson, lessons
 from neurag.robust.mining import mine
 from neurag.robust.options import HardenOptions
-from neurag.robust.systems import MAIN, SYSTEMS, system
+from neurag.robust.systems import SYSTEMS
 from neurag.robust.units import FILE, Units, load_units
 from robust_results import OURS, PLAIN, SFT, Results, compared, tell
 from robust_sets import ALWAYS, SIX, SWEPT, Asked, Parted, parted, prompts
+from robust_sizes import LIMITS, Size, flags, sized
 
-LIMITS = {"answer": 32, "evidence": 96}
-"""Tokens of an answer by what is said."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is done."""
-
-    systems: tuple[str, ...]
-    asked: int
-    """Questions a set in the main condition."""
-    swept: int
-    """The same in the others."""
-    mined: int
-    harden: HardenOptions
-    texts: int = 60
-    """Neutral texts read."""
-    tokens: int = 8192
-    """Of prompts answered side by side."""
-
-
-CPU = HardenOptions(steps=60, batch_tokens=4096, micro_tokens=4096)
-GPU = HardenOptions(steps=150, batch_tokens=8192)
-QUICK = Size((PLAIN, OURS, SFT), 3, 1, 5, replace(CPU, steps=3, batch_tokens=1536, passages=3), texts=6)
-ON_CPU = Size(MAIN, 100, 12, 60, CPU)
-ON_GPU = Size((*MAIN, "ours_evidence"), 128, 24, 60, GPU, texts=246, tokens=300_000)
+ALWAYS_SWEPT = (PLAIN, OURS, SFT)
+"""Systems asked in every condition; the best other baseline is, too."""
 
 
 @dataclass
@@ -94,7 +74,7 @@ class Run:
     start: dict[str, torch.Tensor]
     results: Results = field(default_factory=Results)
     kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
-    """Weights of the systems that are swept at the end."""
+    """Weights of the best baseline."""
     lessons: dict[tuple[object, ...], list[Lesson]] = field(default_factory=dict)
 
     def reset(self, weights: Mapping[str, torch.Tensor] | None = None) -> None:
@@ -137,7 +117,7 @@ def mined(run: Run, folder: Path | None, seed: int) -> Units:
 
 def measure(run: Run, name: str, units: Units | None, seed: int, conditions: Sequence[str]) -> Hardened | None:
     """Harden and ask; None, with a note, where that cannot be done."""
-    options = system(name, replace(run.size.harden, seed=seed))
+    options = run.size.options(name, seed)
     run.reset()
     begun = time.perf_counter()
     try:
@@ -173,7 +153,7 @@ def ask(run: Run, name: str, conditions: Sequence[str]) -> None:
     """All prompts of the conditions side by side, equal ones once."""
     asked = [one for condition in conditions for one in run.cells[condition]]
     distinct = list(dict.fromkeys(one.prompt for one in asked))
-    limit = LIMITS[system(name, run.size.harden).target]
+    limit = LIMITS[run.size.options(name, 0).target]
     said = dict(zip(distinct, say(run.backbone, distinct, limit, run.size.tokens), strict=True))
     for condition in conditions:
         cell = run.cells[condition]
@@ -181,112 +161,84 @@ def ask(run: Run, name: str, conditions: Sequence[str]) -> None:
 
 
 def keep(run: Run, name: str) -> None:
-    """Keep the weights of what is swept at the end: plain, ours, plain SFT and the best other baseline so far."""
-    always, main = (PLAIN, OURS, SFT), run.results.main
-    rivals = [other for other in run.kept if other not in always]
-    if name not in always:
-        if name.startswith(OURS) or any(main(name) <= main(rival) for rival in rivals):
-            return
-        for rival in rivals:
-            del run.kept[rival]
-    run.kept[name] = {key: x.clone() for key, x in run.backbone.model.state_dict().items()}
+    """Keep the weights of the best baseline so far, of those that are not swept anyway."""
+    if name in ALWAYS_SWEPT or name.startswith(OURS):
+        return
+    if all(run.results.main(name) > run.results.main(other) for other in run.kept):
+        run.kept = {name: {key: x.clone() for key, x in run.backbone.model.state_dict().items()}}
 
 
-def sweep(run: Run) -> None:
-    """The conditions that cost most, for the systems that matter most."""
+def sweep(run: Run, conditions: Sequence[str]) -> None:
+    """The other conditions for the best baseline."""
     for name, weights in run.kept.items():
         run.reset(weights)
         pack(run.backbone.model)
-        ask(run, name, SWEPT)
+        ask(run, name, conditions)
         tell(run.report, run.results, name, tuple(run.found.sets))
 
 
-def flags() -> tuple[argparse.Namespace, argparse.Namespace]:
-    """Flags of this benchmark, and those of all."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--systems")
-    parser.add_argument("--seeds", type=int)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--rate", type=float)
-    parser.add_argument("--start", choices=("plain", "reader"), default="plain")
-    parser.add_argument("--units", type=Path)
-    parser.add_argument("--mine-only", action="store_true")
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--model")
-    own, rest = parser.parse_known_args()
-    return own, arguments(__doc__, rest)
-
-
-def sized(own: argparse.Namespace, quick: bool, device: torch.device) -> Size:
-    """How much is done, with what the flags change."""
-    size = QUICK if quick else ON_GPU if device.type == "cuda" else ON_CPU
-    if own.full:
-        size = replace(size, systems=tuple(SYSTEMS), asked=150, swept=50)
-    if own.systems:
-        size = replace(size, systems=tuple(own.systems.split(",")))
-    changes = {"steps": own.steps, "learning_rate": own.rate}
-    options = replace(size.harden, **{name: x for name, x in changes.items() if x is not None})
-    for name in size.systems:
-        system(name, options)  # refused before the work
-    return replace(size, harden=options)
-
-
-def main() -> None:
-    """Systems one by one, figures after each; then the sweeps."""
-    own, asked = flags()
-    begun, report = time.monotonic(), Report(asked)
+def prepared(report: Report, own: argparse.Namespace, asked: argparse.Namespace) -> Run:
+    """Backbone, questions and prompts."""
     model = own.model or (BASE_MODEL if own.start == "plain" else DEFAULT_MODEL)
     backbone = load_backbone(model, own.device).reader
     size = sized(own, asked.quick, backbone.device)
     found = parted(data_folder(asked.data), size.asked)
-    conditions = ("mixed", *ALWAYS, *(SWEPT if own.full else ()))
-    counts = {condition: size.asked if condition == "mixed" else size.swept for condition in (*conditions, *SWEPT)}
     six = {name: found.sets[name] for name in SIX}
-    cells = {
-        condition: prompts(backbone, found.sets if condition == "mixed" else six, condition, count, asked.seed)
-        for condition, count in counts.items()
-    }
+    searched = own.retrieval or ("bm25,dense" if own.full else "")
+    cells = {"mixed": prompts(backbone, found.sets, "mixed", size.asked, asked.seed)}
+    for condition in (*ALWAYS, *SWEPT, *(f"retrieved_{kind}" for kind in searched.split(",") if kind)):
+        cells[condition] = prompts(backbone, six, condition, size.swept, asked.seed)
     start = {key: x.clone() for key, x in backbone.model.state_dict().items()}
-    run = Run(report, backbone, found, size, cells, start)
     report.meta |= {
         "model": backbone.name, "start": own.start, "steps": size.harden.steps, "learned": len(found.learned),
         "batch_tokens": size.harden.batch_tokens, "device": str(backbone.device), "systems": {},
         "sets": {name: sum(one.set == name for one in cells["mixed"]) for name in found.sets},
-        "swept": len(cells["noise_1.0"]),
+        "swept": len(cells["noise_1.0"]), "rate_times": size.faster,
     }  # fmt: skip
     report.save()
-    seeds = own.seeds or (3 if own.full else 1)
-    late = False
-    for seed in range(asked.seed, asked.seed + seeds):
-        run.reset()
-        needed = any(system(name, size.harden).mined for name in size.systems)
-        units = mined(run, own.units, seed) if needed else None
-        if own.mine_only:
+    return Run(report, backbone, found, size, cells, start)
+
+
+def compete(run: Run, own: argparse.Namespace, seed: int, until: float) -> None:
+    """Every system with one seed, figures after each."""
+    run.reset()
+    needed = any(run.size.options(name, seed).mined for name in run.size.systems)
+    units = mined(run, own.units, seed) if needed else None
+    rest = tuple(name for name in run.cells if name not in ("mixed", *ALWAYS))
+    for name in () if own.mine_only else run.size.systems:
+        if time.monotonic() > until:
+            run.report.note(f"{name}, seed {seed}: not run, --minutes were over")
             continue
-        for name in size.systems:
-            late = late or (own.minutes is not None and time.monotonic() - begun > 60 * own.minutes)
-            done = None if late else measure(run, name, units, seed, conditions)
-            if done is None:
-                continue
-            if name == OURS:
-                report.add(trainable_share=done.share)
-            tell(run.report, run.results, name, tuple(run.found.sets))
-            if not own.full:
-                keep(run, name)
-            took = report.meta["systems"][name]
-            print(f"{name}, seed {seed}: match {run.results.main(name):.3f}, tuning {took['tune_seconds']} s, "
-                  f"asking {took['ask_seconds']} s", flush=True)  # fmt: skip
+        swept = rest if own.full or name in ALWAYS_SWEPT else ()
+        done = measure(run, name, units, seed, ("mixed", *ALWAYS, *swept))
+        if done is None:
+            continue
+        if name == OURS:
+            run.report.add(trainable_share=done.share)
+        tell(run.report, run.results, name, tuple(run.found.sets))
+        if not own.full:
+            keep(run, name)
+        took = run.report.meta["systems"][name]
+        print(f"{name}, seed {seed}: match {run.results.main(name):.3f}, tuning {took['tune_seconds']} s, "
+              f"asking {took['ask_seconds']} s", flush=True)  # fmt: skip
+    if run.kept and time.monotonic() < until:
+        sweep(run, rest)
+
+
+def main() -> None:
+    """Seeds one by one, then how systems compare."""
+    own, asked = flags(__doc__ or "")
+    until = time.monotonic() + 60 * own.minutes if own.minutes else math.inf
+    report = Report(asked)
+    run = prepared(report, own, asked)
+    for seed in range(asked.seed, asked.seed + (own.seeds or (3 if own.full else 1))):
+        run.kept = {}
+        compete(run, own, seed, until)
     if own.mine_only:
         return
-    if late:
-        report.note("not all systems ran: --minutes were over")
     compared(report, run.results)
-    if not own.full:
-        sweep(run)
-        compared(report, run.results)
-    run.results.table(tuple(found.sets))
+    run.results.table(tuple(run.found.sets))
+    print(*report.meta.get("verdicts", ()), sep="\n")
     report.finish()
 
 

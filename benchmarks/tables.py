@@ -275,7 +275,7 @@ def robustness_table(figures: Figures, meta: Meta) -> list[str]:
     names = [name for name in systems if f"match_{name}_noise_0.0" in figures]
     prefix = f"match_{names[0]}_" if names else ""
     conditions = [n.removeprefix(prefix) for n in figures if prefix and n.startswith(prefix)]
-    swept = [c for c in conditions if c.startswith(("noise_", "distractors_", "gold_", "kind_"))]
+    swept = [c for c in conditions if c.startswith(("noise_", "distractors_", "gold_", "kind_", "retrieved_"))]
     cells = [(c.replace("_", " "), *(percent(figures.get(f"match_{n}_{c}")) for n in names)) for c in swept]
     return [
         f"Match in per cent. Questions: {asked}; {meta.get('swept', 0)} in every other condition.", "",

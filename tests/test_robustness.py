@@ -93,14 +93,15 @@ def test_a_quick_run_ends_with_the_figures_it_names(bench, data, tiny_folder, tm
 
     from neurag.config import MineOptions
 
-    quick = replace(main.QUICK, harden=replace(main.QUICK.harden, steps=2, batch_tokens=600), texts=2)
-    monkeypatch.setattr(main, "QUICK", quick)
+    sizes = bench("robust_sizes")
+    quick = replace(sizes.QUICK, harden=replace(sizes.QUICK.harden, steps=2, batch_tokens=600), texts=2)
+    monkeypatch.setattr(sizes, "QUICK", quick)
     # a random model's own answers are no answers
     loose = lambda **told: MineOptions(steps=2, votes=0.3, keep=100, noise_target="gold", **told)  # noqa: E731
     monkeypatch.setattr(main, "MineOptions", loose)
     out = tmp_path / "robustness.json"
     flags = ["--quick", "--model", str(tiny_folder), "--device", "cpu", "--data", str(data), "--json", str(out)]
-    monkeypatch.setattr(sys, "argv", ["robustness.py", *flags, "--systems", systems])
+    monkeypatch.setattr(sys, "argv", ["robustness.py", *flags, "--systems", systems, "--retrieval", "bm25"])
     main.main()
     told = json.loads(out.read_text())
     figures, meta = told["figures"], told["meta"]
@@ -115,11 +116,13 @@ def test_a_quick_run_ends_with_the_figures_it_names(bench, data, tiny_folder, tm
     for name in ("plain", "ours", "sft_lora"):
         wanted |= {f"match_{name}_noise_{rate}" for rate in bench("robust_sets").RATES}
         wanted |= {f"match_{name}_gold_middle", f"match_{name}_distractors_4", f"match_{name}_kind_counterfactual"}
+        wanted.add(f"match_{name}_retrieved_bm25")
     assert wanted <= set(figures), wanted - set(figures)
     assert meta["sets"]["poisonedrag"] == 3
     assert len(meta["verdicts"]) == 4
     assert meta["systems"]["sft_lora"]["trainable"] > 0
     assert meta["systems"]["boosted"]["trainable"] == 0
+    assert "match_last_layers_gold_first" in figures or "match_boosted_gold_first" in figures  # the best baseline
 
 
 def test_an_unknown_system_is_refused_before_the_work(bench, data, tiny_folder, monkeypatch):
