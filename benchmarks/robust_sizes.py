@@ -7,15 +7,19 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from common import arguments
+from neurag.config import MineOptions, UsageError
 from neurag.robust.options import HardenOptions
 from neurag.robust.systems import MAIN, SYSTEMS, system
 from robust_results import OURS, PLAIN, SFT
+from robust_sets import SIX
 
 LIMITS = {"answer": 32, "evidence": 96}
 """Tokens of an answer by what is said."""
@@ -29,13 +33,15 @@ class Size:
     asked: int
     """Questions a set in the main condition."""
     swept: int
-    """The same in the others."""
+    """The same in the others, of `sets`."""
     mined: int
     harden: HardenOptions
     texts: int = 60
     """Neutral texts read."""
     tokens: int = 8192
     """Of prompts answered side by side."""
+    mine: MineOptions = field(default_factory=MineOptions)
+    sets: tuple[str, ...] = SIX
     faster: float = 1.0
     """What all learning rates are multiplied by."""
 
@@ -47,9 +53,34 @@ class Size:
 
 CPU = HardenOptions(steps=60, batch_tokens=4096, micro_tokens=4096)
 GPU = HardenOptions(steps=150, batch_tokens=8192)
-QUICK = Size((PLAIN, OURS, SFT), 3, 1, 5, replace(CPU, steps=3, batch_tokens=1536, passages=3), texts=6)
+FEW = replace(CPU, steps=3, batch_tokens=1536, passages=3)
+QUICK = Size((PLAIN, OURS, SFT), 2, 1, 5, FEW, texts=6, sets=("nq", "hotpotqa"))
 ON_CPU = Size(MAIN, 100, 12, 60, CPU)
 ON_GPU = Size((*MAIN, "ours_evidence"), 128, 24, 60, GPU, texts=246, tokens=300_000)
+
+
+Options = TypeVar("Options", HardenOptions, MineOptions)
+
+
+def changed(options: Options, pairs: Sequence[str]) -> Options:
+    """Options with some set: "steps=60"; a list is a text with commas. Raises UsageError for what is none."""
+    kinds = {one.name for one in fields(options)}
+    for pair in pairs:
+        name, _, told = pair.partition("=")
+        name = name.replace("-", "_")
+        if name not in kinds:
+            raise UsageError(f"there is no option {name!r}: choose among {', '.join(sorted(kinds))}")
+        value = getattr(options, name)
+        try:
+            if isinstance(value, tuple):
+                new: object = tuple(type(value[0])(part) for part in told.split(","))
+            else:
+                kind = type(value) if value is not None else int if told.isdigit() else float
+                new = kind(told)
+        except ValueError:
+            raise UsageError(f"{pair} is not a value of {name}") from None
+        options = replace(options, **{name: new})
+    return options
 
 
 def flags(doc: str) -> tuple[argparse.Namespace, argparse.Namespace]:
@@ -66,6 +97,8 @@ def flags(doc: str) -> tuple[argparse.Namespace, argparse.Namespace]:
     parser.add_argument("--units", type=Path)
     parser.add_argument("--mine-only", action="store_true")
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--mine", action="append", default=[])
+    parser.add_argument("--harden", action="append", default=[])
     parser.add_argument("--model")
     own, rest = parser.parse_known_args()
     return own, arguments(doc, rest)
@@ -78,8 +111,9 @@ def sized(own: argparse.Namespace, quick: bool, device: torch.device) -> Size:
         size = replace(size, systems=tuple(SYSTEMS), asked=150, swept=50)
     if own.systems:
         size = replace(size, systems=tuple(own.systems.split(",")))
-    options = size.harden if own.steps is None else replace(size.harden, steps=own.steps)
-    size = replace(size, harden=options, faster=own.rate_times)
+    options = changed(size.harden, own.harden)
+    options = options if own.steps is None else replace(options, steps=own.steps)
+    size = replace(size, harden=options, mine=changed(size.mine, own.mine), faster=own.rate_times)
     for name in size.systems:
         size.options(name, 0)  # refused before the work
     return size

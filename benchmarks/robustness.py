@@ -19,13 +19,14 @@ Verdicts: paired bootstrap over questions of six sets, sign flips or McNemar, Ho
 
     python benchmarks/robustness.py [--quick | --full] [--device cuda] [--systems a,b] [--seeds N] [--steps N]
         [--rate-times X] [--retrieval bm25,dense] [--start plain|reader] [--units FOLDER [--mine-only]] [--minutes M]
-        [--data DIR] [--model M] [--seed S] [--json OUT]
+        [--mine OPTION=VALUE] [--harden OPTION=VALUE] [--data DIR] [--model M] [--seed S] [--json OUT]
 
 --full: every system in every condition, variants too, three training and mining seeds; else plain, ours, sft_lora and
 the best other baseline are asked in all conditions. --retrieval: also the five passages that a search over the set's
-passages finds (retrieved_KIND). --rate-times: multiplies the learning rates of all systems. --units: a folder from
-which mined units are read, and into which they are mined where it has none; --mine-only: and no more. --minutes: start
-no further system after so many. Figures are saved after each system.
+passages finds (retrieved_KIND). --rate-times: multiplies the learning rates of all systems. --mine, --harden: options
+of mining, and of all systems that do not set them themselves; may be repeated. --units: a folder from which mined units
+are read, and into which they are mined where it has none; --mine-only: and no more. --minutes: start no further system
+after so many. --quick: two sets only but in the main condition. Figures are saved after each system.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,7 +44,7 @@ import torch
 
 from common import Report, data_folder
 from neurag.backbone import Backbone
-from neurag.config import BASE_MODEL, DEFAULT_MODEL, MineOptions, NeuragError
+from neurag.config import BASE_MODEL, DEFAULT_MODEL, NeuragError
 from neurag.knowledge.calibration import neutral_texts
 from neurag.loading import load_backbone
 from neurag.packing import pack
@@ -55,7 +56,7 @@ from neurag.robust.options import HardenOptions
 from neurag.robust.systems import SYSTEMS
 from neurag.robust.units import FILE, Units, load_units
 from robust_results import OURS, PLAIN, SFT, Results, compared, tell
-from robust_sets import ALWAYS, SIX, SWEPT, Asked, Parted, parted, prompts
+from robust_sets import ALWAYS, SWEPT, Asked, Parted, parted, prompts
 from robust_sizes import LIMITS, Size, flags, sized
 
 ALWAYS_SWEPT = (PLAIN, OURS, SFT)
@@ -99,8 +100,9 @@ def mined(run: Run, folder: Path | None, seed: int) -> Units:
         if report.get("backbone") != run.backbone.fingerprint:
             raise SystemExit(f"the units in {kept} were mined on another model: name another folder with --units")
         return units
-    chunk = 16384 if run.backbone.device.type == "cuda" else MineOptions().chunk
-    options = MineOptions(seed=seed, chunk=chunk)
+    options = replace(run.size.mine, seed=seed)
+    if run.backbone.device.type == "cuda":
+        options = replace(options, chunk=16384)
     with TemporaryDirectory() as work:
         told = mine(run.backbone, run.found.learned[: run.size.mined], options, kept or Path(work))
     run.report.meta["mining"] = {
@@ -183,11 +185,11 @@ def prepared(report: Report, own: argparse.Namespace, asked: argparse.Namespace)
     backbone = load_backbone(model, own.device).reader
     size = sized(own, asked.quick, backbone.device)
     found = parted(data_folder(asked.data), size.asked)
-    six = {name: found.sets[name] for name in SIX}
+    swept = {name: found.sets[name] for name in size.sets}
     searched = own.retrieval or ("bm25,dense" if own.full else "")
     cells = {"mixed": prompts(backbone, found.sets, "mixed", size.asked, asked.seed)}
     for condition in (*ALWAYS, *SWEPT, *(f"retrieved_{kind}" for kind in searched.split(",") if kind)):
-        cells[condition] = prompts(backbone, six, condition, size.swept, asked.seed)
+        cells[condition] = prompts(backbone, swept, condition, size.swept, asked.seed)
     start = {key: x.clone() for key, x in backbone.model.state_dict().items()}
     report.meta |= {
         "model": backbone.name, "start": own.start, "steps": size.harden.steps, "learned": len(found.learned),

@@ -89,19 +89,13 @@ def test_results_are_means_over_sets_and_seeds(bench):
 
 def test_a_quick_run_ends_with_the_figures_it_names(bench, data, tiny_folder, tmp_path, monkeypatch):
     main, systems = bench("robustness"), "plain,ours,sft_lora,last_layers,boosted"
-    from dataclasses import replace
-
-    from neurag.config import MineOptions
-
-    sizes = bench("robust_sizes")
-    quick = replace(sizes.QUICK, harden=replace(sizes.QUICK.harden, steps=2, batch_tokens=600), texts=2)
-    monkeypatch.setattr(sizes, "QUICK", quick)
     # a random model's own answers are no answers
-    loose = lambda **told: MineOptions(steps=2, votes=0.3, keep=100, noise_target="gold", **told)  # noqa: E731
-    monkeypatch.setattr(main, "MineOptions", loose)
+    own = ["--harden", "batch_tokens=600", "--steps", "2"]
+    for pair in ("steps=2", "votes=0.3", "keep=100", "noise-target=gold"):
+        own += ["--mine", pair]
     out = tmp_path / "robustness.json"
     flags = ["--quick", "--model", str(tiny_folder), "--device", "cpu", "--data", str(data), "--json", str(out)]
-    monkeypatch.setattr(sys, "argv", ["robustness.py", *flags, "--systems", systems, "--retrieval", "bm25"])
+    monkeypatch.setattr(sys, "argv", ["robustness.py", *flags, "--systems", systems, "--retrieval", "bm25", *own])
     main.main()
     told = json.loads(out.read_text())
     figures, meta = told["figures"], told["meta"]
@@ -123,6 +117,18 @@ def test_a_quick_run_ends_with_the_figures_it_names(bench, data, tiny_folder, tm
     assert meta["systems"]["sft_lora"]["trainable"] > 0
     assert meta["systems"]["boosted"]["trainable"] == 0
     assert "match_last_layers_gold_first" in figures or "match_boosted_gold_first" in figures  # the best baseline
+
+
+def test_options_are_set_by_name_and_kind(bench):
+    from neurag.config import MineOptions, UsageError
+
+    changed = bench("robust_sizes").changed
+    told = changed(MineOptions(), ["votes=0.5", "noise=related,random", "limit=3", "noise-sign=negative"])
+    assert (told.votes, told.noise, told.limit, told.noise_sign) == (0.5, ("related", "random"), 3, "negative")
+    with pytest.raises(UsageError, match="no option 'vote'"):
+        changed(MineOptions(), ["vote=1"])
+    with pytest.raises(UsageError, match="not a value of keep"):
+        changed(MineOptions(), ["keep=many"])
 
 
 def test_an_unknown_system_is_refused_before_the_work(bench, data, tiny_folder, monkeypatch):

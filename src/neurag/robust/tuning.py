@@ -16,7 +16,7 @@ import random
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,7 +216,7 @@ def _micro(batch: Sequence[Lesson], tokens: int) -> Iterator[list[Lesson]]:
 def _products(backbone: Backbone) -> Iterator[None]:
     """bfloat16 autocast, where a float32 model is on a GPU."""
     wide = backbone.device.type == "cuda" and backbone.dtype == torch.float32
-    with torch.autocast("cuda", torch.bfloat16, enabled=wide):
+    with torch.autocast("cuda", torch.bfloat16) if wide else nullcontext():
         yield
 
 
