@@ -112,7 +112,7 @@ def test_a_quick_run_ends_with_the_figures_it_names(bench, data, tiny_folder, tm
         wanted |= {f"match_{name}_gold_middle", f"match_{name}_distractors_4", f"match_{name}_kind_counterfactual"}
         wanted.add(f"match_{name}_retrieved_bm25")
     assert wanted <= set(figures), wanted - set(figures)
-    assert meta["sets"]["poisonedrag"] == 3
+    assert meta["sets"]["poisonedrag"] == 2
     assert len(meta["verdicts"]) == 4
     assert meta["systems"]["sft_lora"]["trainable"] > 0
     assert meta["systems"]["boosted"]["trainable"] == 0
