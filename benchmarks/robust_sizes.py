@@ -54,7 +54,7 @@ class Size:
 CPU = HardenOptions(steps=60, batch_tokens=4096, micro_tokens=4096)
 GPU = HardenOptions(steps=150, batch_tokens=8192)
 FEW = replace(CPU, steps=3, batch_tokens=1536, passages=3)
-QUICK = Size((PLAIN, OURS, SFT), 2, 1, 5, FEW, texts=6, sets=("nq", "hotpotqa"))
+QUICK = Size((PLAIN, OURS, SFT), 2, 1, 6, FEW, texts=6, sets=("nq", "hotpotqa"))
 ON_CPU = Size(MAIN, 100, 12, 60, CPU)
 ON_GPU = Size((*MAIN, "ours_evidence"), 128, 24, 60, GPU, texts=246, tokens=300_000)
 

@@ -24,7 +24,7 @@ from neurag.robust.options import HardenOptions
 from neurag.robust.silencing import fold_silence, silenced
 from neurag.robust.systems import MAIN, SYSTEMS, system
 from neurag.robust.trained import Beside, Weights, count, equal_rank
-from neurag.robust.tuning import batches_of, logits_of
+from neurag.robust.tuning import attending, batches_of, logits_of
 from neurag.robust.units import Units
 
 WIDTH, DEPTH = 96, 6
@@ -277,6 +277,19 @@ def test_answers_do_not_hang_on_their_batch(llama):
     assert say(llama, prompts, 6) == alone
     assert say(llama, prompts, 6, tokens=1) == alone
     assert say(llama, [], 6) == []
+
+
+def test_the_fused_attention_of_a_gpu_says_the_same(backbone):
+    prompts = [question_prompt(backbone, q.text, [(p.title, p.text) for p in q.passages[:n]]).ids
+               for n, q in enumerate(ASKED)]  # fmt: skip
+    targets = [(5, 6, 7)] * len(prompts)
+    with torch.no_grad():
+        slow = say(backbone, prompts, 6), logits_of(backbone, prompts, targets)
+        with attending(backbone, "sdpa"):
+            fast = say(backbone, prompts, 6), logits_of(backbone, prompts, targets)
+    assert fast[0] == slow[0]
+    torch.testing.assert_close(fast[1], slow[1], rtol=1e-3, atol=1e-3)
+    assert backbone.model.config._attn_implementation == "eager"
 
 
 def test_fluency_is_that_of_the_model(llama):
