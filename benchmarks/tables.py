@@ -372,5 +372,6 @@ SHEETS: Mapping[str, Sheet] = {
         size=lambda meta: f"{meta['probes']} prompts, {meta['units']:,} units silenced in each",
         detail=attribution_table,
     ),
+    "robustness": ROBUSTNESS,
 }
 """All benchmarks, in the order in which they run; NAME.py is the script of NAME."""

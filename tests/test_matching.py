@@ -16,7 +16,7 @@ from neurag.knowledge.coverage import coverage
 from neurag.knowledge.echoes import LETTERS, ask_back
 from neurag.prompts import question_prompt
 from neurag.tasks.examples import TaskRow
-from neurag.tasks.matching import AROUND, ECHOES, LONGEST, SEGMENTS, UnitSpace, _groups, match_loss, matches
+from neurag.tasks.matching import AROUND, LONGEST, SEGMENTS, UnitSpace, _groups, match_loss, matches
 from neurag.tasks.training import _dealt
 
 MILL = (("Oskerby", "The mill of Oskerby (opened 1987) is run by Ilse Maranth. It grinds 40 tonnes a day for bakers."),)
@@ -84,7 +84,7 @@ def test_questions_meet_the_sentences_with_their_answers(tiny):
     assert len(mill.questions) == 2  # not the one without an answer
     assert len(carrow.questions) == 1  # not the one about two passages
     for one in (mill, carrow):
-        assert 2 <= len(one.echoes) <= ECHOES + 1
+        assert 2 <= len(one.echoes) <= 10
     for asked, right in zip(("opened", "run"), mill.right, strict=True):
         told = [tiny.tokenizer.decode(mill.echoes[n]) for n in right]
         assert told
@@ -113,6 +113,32 @@ def test_packed_prompts_do_not_see_each_other(tiny):
     losses = [_likeness_loss(units, one), _likeness_loss(torch.einsum("nlf,lrf->nlr", units, space.read), one)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
     assert float(match_loss(tiny, space, [one])) == pytest.approx(sum(losses) / 2, rel=1e-4)
+
+
+def test_written_questions_are_lessons_and_ask_too(tiny):
+    """Three parts count alike: people among echoes, written among echoes, people among echoes and written."""
+    lessons = [TaskRow(MILL, "Who is head of the mill?", "Ilse Maranth"), TaskRow(MILL, "How old is it?", "very")]
+    one = matches(tiny, ROWS[:2], seed=0, lessons=lessons)[0]
+    assert len(one.written) == 2
+    assert sorted(map(bool, one.right[2:])) == [False, True]  # nothing answers the second: it asks nothing, but stands
+    assert len(one.echoes) + [bool(r) for r in one.right[2:]].index(True) in one.right[1]
+    space = UnitSpace.of(tiny)
+    echoes = len(one.echoes)
+    people = tuple(tuple(n for n in told if n < echoes) for told in one.right[:2])
+    asking = next(n for n, told in enumerate(one.right[2:]) if told)
+    parts = [
+        replace(one, written=(), right=people),
+        replace(one, written=(), questions=(one.written[asking],), right=(one.right[2 + asking],)),
+        replace(one, echoes=(*one.echoes, *one.written), written=(), right=one.right[:2]),
+    ]
+    told = [float(match_loss(tiny, space, [part])) for part in parts]
+    assert float(match_loss(tiny, space, [one])) == pytest.approx(sum(told) / 3, rel=1e-4)
+
+
+def test_a_passage_that_nobody_asks_about_is_matched_with_what_was_written(tiny):
+    (one,) = matches(tiny, [], seed=0, lessons=[TaskRow(CARROW, "Who sells baskets?", "Ada Brindle")])
+    assert not one.questions
+    assert match_loss(tiny, UnitSpace.of(tiny), [one]) > 0
 
 
 def _likeness_loss(states, one):

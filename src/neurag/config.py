@@ -54,9 +54,9 @@ class AugmentOptions:
     """Ways of asking (`prompts.WORDINGS`), in turn."""
     phrasings: int = 1
     """Questions written for each answer, each in another wording."""
-    asked_back: int = 16
-    """Likeliest answers whose sentences are asked back (echoes.py) where no question covers them; beyond these, one of
-    every sentence that nothing else asks about."""
+    asked_back: int = 24
+    """Likeliest answers whose sentences are asked back (echoes.py), also where a question covers them: a person's words
+    may be nearer to the sentence's; beyond these, one of every sentence that nothing else asks about."""
     around: int = 9
     """Words kept on each side of the answer in a sentence asked back, at most; at least 1."""
     recite: bool = True
@@ -123,6 +123,8 @@ class TaskOptions:
     """Passes over the passages whose sentences are matched with their questions (tasks/matching.py)."""
     matched: int = 6
     """Passages matched in a step."""
+    echoes: int = 9
+    """Sentences asked back of a passage, in matching: the right ones and, up to so many, others."""
     batch_tokens: int = 2048
     """Tokens to read and write from in a step, padding included."""
     warm_up: float = 0.03

@@ -34,6 +34,8 @@ ADAPTERS = Path(__file__).parent / "adapters"
 """Shipped adapters: BASE/NAME.safetensors, each beside its card."""
 TASK_FILE = "task.safetensors"
 """What `neurag train-task` writes."""
+ATTENTION = {"cuda": "sdpa"}
+"""By device, where not the plain one: on a CPU that is the fastest at our lengths."""
 ASKING_FILE = "asking.safetensors"
 """Beside it, if there is one: the adapter of the model that is asked with nothing in the prompt."""
 
@@ -83,7 +85,7 @@ def _load(model: str, name: str, device: str, dtype: str) -> Backbone:
         where = _device(device)
         with quiet_transformers():
             loaded = AutoModelForCausalLM.from_pretrained(
-                source, dtype=_dtype(dtype, where), attn_implementation="eager"
+                source, dtype=_dtype(dtype, where), attn_implementation=ATTENTION.get(where.type, "eager")
             )
             tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The command line: `neurag encode`, `ask`, `bank ...`, `eval`, `rows`, `mine` and `demo`.
+"""The command line: `neurag encode`, `ask`, `bank ...`, `eval`, `rows`, `mine`, `harden` and `demo`.
 
 Each option is written once, in config.py: its dataclasses become the flags here, and their field docstrings
 the help. Heavy modules are imported inside the commands, so `neurag --help` answers at once. Not here: the
@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _told(error: BaseException, tokens: Sequence[str]) -> str:
     """What went wrong, for a person."""
     if isinstance(error, KeyboardInterrupt):
-        return STOPPED if {"encode", "mine"} & set(tokens) else "stopped"
+        return STOPPED if {"encode", "mine", "harden", "train-task"} & set(tokens) else "stopped"
     if isinstance(error, (NeuragError, CycloptsError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -20,6 +20,9 @@ TaskFlags = Annotated[TaskOptions, Parameter(name="*")]
 BeginFlag = Annotated[
     str | None, Parameter(name="--from", help="An adapter, or a stopped run, to train further: its folder, or task.")
 ]
+LessonsFlag = Annotated[
+    Path | None, Parameter(help="JSONL of questions written about passages, matched beside the sentences asked back.")
+]
 AdapterFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the adapter.")]
 TASK = TaskOptions()
 
@@ -31,6 +34,7 @@ def train_task(
     output: AdapterFolder,
     model: str = BASE_MODEL,
     begin: BeginFlag = None,
+    lessons: LessonsFlag = None,
     options: TaskFlags = TASK,
 ) -> None:
     """Teach a backbone to read passages and to write questions about them; afterwards MODEL+FOLDER names it.
@@ -57,7 +61,9 @@ def train_task(
         halfway = (Path(begin) / CHECKPOINT).is_file()
         lora = stopped(Path(begin), options.scale) if halfway else Lora.load(adapter_file(model, begin))
     backbone = load_backbone(model)
-    examples, passages = pack(backbone, rows), matches(backbone, rows, options.seed) if options.matching else []
+    examples, passages = pack(backbone, rows), []
+    if options.matching:
+        passages = matches(backbone, rows, options.seed, read_rows(lessons) if lessons else (), options.echoes)
     with TaskMeter(errors()) as progress:
         report = train_task(backbone, examples, passages, options, output, progress, lora)
     done = f"{report.examples} passages read, {report.matches} matched with questions"

@@ -1,8 +1,8 @@
 """Augmentation: the training texts of a chunk, written by the backbone itself and cached by content.
 
 Candidate answers are found in the passage (candidates.py), questions written for each and answered from the passage
-(questions.py); what is answered from elsewhere goes, and where no sound question covers a likely answer, its sentence
-is asked back. What comes out is (prompt, answer) texts: questions, sentences asked back, and sentences to complete.
+(questions.py); what is answered from elsewhere goes. The sentences of the likeliest answers are asked back as well. What
+comes out is (prompt, answer) texts: questions, sentences asked back, and sentences to complete.
 Works on any text: where no question can be written, its sentences remain. Not here: training on them (encoder.py).
 
     >>> augment(backbone, [chunk], AugmentOptions())[0].questions[0]     # doctest: +SKIP
@@ -27,7 +27,7 @@ from .documents import Chunk
 from .echoes import ask_back
 from .questions import Asked, Written, write_questions
 
-FORMAT = "13"
+FORMAT = "14"
 KINDS = ("questions", "echoes", "completions")
 
 
@@ -38,7 +38,7 @@ class Augmentation:
     questions: tuple[tuple[str, str], ...]
     """(question, answer)."""
     echoes: tuple[tuple[str, str], ...]
-    """(the sentence with a question word in the answer's place, answer), where no question covers the answer."""
+    """(the sentence with a question word in the answer's place, answer)."""
     completions: tuple[tuple[str, str], ...]
     """(beginning of a sentence, its rest): the passage's own text, where no sound question is about it."""
     coverage: float = 0.0
@@ -86,7 +86,7 @@ def _asked(found: Sequence[Candidate], options: AugmentOptions) -> Iterator[Aske
 def _assemble(
     text: str, found: Sequence[Candidate], written: Sequence[Written], options: AugmentOptions
 ) -> Augmentation:
-    """Sound questions; where none covers a likely answer, or anything in a sentence, the sentence is asked back."""
+    """Sound questions; the sentences of the likeliest answers, and those that nothing else is about, are asked back."""
     passage = words(text)
     sound = [w for w in written if is_sound(w, passage)]
     told = [words(w.told) for w in sound]
@@ -96,7 +96,7 @@ def _assemble(
     completions: dict[str, str] = {}
     for place, c in enumerate(found):
         new, at = c.sentence not in sentences, c.sentence.find(c.answer)
-        if c not in covered and (new or place < options.asked_back):
+        if place < options.asked_back or (c not in covered and new):
             echoes[ask_back(c, options.around)] = c.answer
         if new and at > 12:
             completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")

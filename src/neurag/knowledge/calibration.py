@@ -136,7 +136,7 @@ def calibrate(backbone: Backbone, text: str, questions: str) -> Calibration:
 @torch.no_grad()
 def calibrate_units(backbone: Backbone, text: str, questions: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """unit_mean, unit_scale, asked and asked_mean of a Calibration."""
-    unit_mean, unit_scale = _unit_statistics(backbone, _topics(text)[::3])
+    unit_mean, unit_scale = unit_statistics(backbone, text)
     if backbone.reading:  # a model that is only asked was taught to tell questions apart in the drawn directions
         none = unit_mean.new_zeros(backbone.depth, 0, backbone.ffn_width)
         return unit_mean, unit_scale, none, torch.zeros_like(unit_mean)
@@ -191,11 +191,13 @@ def run_layers(backbone: Backbone, ids: Tensor, layers: int) -> None:
         pass
 
 
-def _unit_statistics(backbone: Backbone, lines: list[list[str]]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each unit over the last prompt token and the first 24 answer tokens."""
+@torch.no_grad()
+def unit_statistics(backbone: Backbone, text: str) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each unit, [depth, F], over the last prompt token and the first 24 answer tokens of every
+    third neutral topic."""
     total = torch.zeros(backbone.depth, backbone.ffn_width, device=backbone.device)
     square, count = torch.zeros_like(total), 0
-    for topic, body in lines:
+    for topic, body in _topics(text)[::3]:
         prompt = render(backbone, f"Tell me about {topic}.").ids
         answer = backbone.tokenizer(body, add_special_tokens=False).input_ids[:24]
         ids = torch.tensor([[*prompt, *answer]], device=backbone.device)
