@@ -1,7 +1,7 @@
 """The model a user talks to: a backbone, a bank, and answers to one question or to many side by side.
 
 Modes: `neurag` (neurons, nothing pasted), `closed` (the plain backbone), `rag` (BM25 passages pasted),
-`hybrid` (both: the passages are read, and where they do not state it the neurons answer). Not here: how neurons are
+`hybrid` (both: passages are read, neurons asked alone, and the reader chooses, choosing.py). Not here: how neurons are
 chosen and act (hyper_layer/), how they are made (knowledge/).
 
     >>> model = Model.load(bank="notes.bank")            # doctest: +SKIP
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from .answer import Answer, Conflict, FiredNeuron, Source, Timing, declines
 from .backbone import Backbone
+from .choosing import prefers
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.conflicts import conflict, stated
@@ -86,6 +87,7 @@ class Model:
                 pass
             for _ in self._write([reply.second for reply in together if reply.second]):
                 pass
+            self._choose(together)
             for reply in together:
                 self.last = self._answer(reply)
                 yield self.last
@@ -96,6 +98,7 @@ class Model:
         if reply.second:  # which of the two is given is known when both are there
             for _ in chain(self._write([reply]), self._write([reply.second])):
                 pass
+            self._choose([reply])
             yield reply.said
         else:
             yield from self._write([reply])
@@ -136,6 +139,16 @@ class Model:
                 if firings:
                     firings[:] = [firing for row in step.going if (firing := replies[row].firing)]
 
+    def _choose(self, replies: Sequence[_Reply]) -> None:
+        """In the mode hybrid: where both the passages and the neurons gave an answer, let the reader choose."""
+        torn = [(reply, reply.second) for reply in replies if reply.second and reply.torn]
+        if not torn:
+            return
+        start = time.perf_counter()
+        told = [r.prompt.ids for r, _ in torn], [r.tokens for r, _ in torn], [second.tokens for _, second in torn]
+        for (reply, _), known in zip(torn, prefers(self._speaker("hybrid"), *told), strict=True):
+            reply.outdone, reply.choosing = known, time.perf_counter() - start
+
     def _retrieve(self, question: str, options: AnswerOptions) -> list[tuple[str, str]]:
         if options.paste is not None:
             return list(options.paste)
@@ -174,7 +187,7 @@ class Model:
         routing = firing.seconds if firing else 0.0
         before, after = reply.prepared + reply.first, reply.last - reply.first + checking
         if reply.second:  # the neurons are asked when the passages have been read
-            after += asked.prepared + asked.last - routing
+            after += asked.prepared + asked.last - routing + reply.choosing
         else:
             before -= routing
         timing = Timing(
@@ -224,13 +237,27 @@ class _Reply:
     last: float = 0.0
     second: _Reply | None = None
     """In the mode hybrid: what the neurons say alone."""
+    outdone: bool = False
+    """Whether the reader prefers that."""
+    choosing: float = 0.0
+    """Seconds that choosing took."""
 
     @property
     def said(self) -> str:
-        """The answer: what was read, or where that is not stated what the neurons know."""
+        """The answer: what was read, or what the neurons know where that is not stated or the reader prefers it."""
         read = self.shown.strip()
-        known = self.second.shown.strip() if self.second and not self.second.silent else ""
-        return known if declines(read) and known else read
+        return self.known if self.known and (self.outdone or declines(read)) else read
+
+    @property
+    def known(self) -> str:
+        """What the neurons say alone, if they do."""
+        return self.second.shown.strip() if self.second and not self.second.silent else ""
+
+    @property
+    def torn(self) -> bool:
+        """Whether there are two answers that differ."""
+        read = self.shown.strip()
+        return bool(self.known) and not declines(self.known) and not declines(read) and read != self.known
 
     @property
     def silent(self) -> bool:
