@@ -26,6 +26,8 @@ def supported():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [False, True])
 def test_packed_outputs_are_the_plain_ones(supported, dtype, bias):
+    if not packing._supported(torch.zeros(2, 2, dtype=dtype)):
+        pytest.skip("this processor does not multiply the format itself: weights stay as they are")
     layer, x = linear(dtype, bias), torch.randn(2, 5, 96).to(dtype)
     plain, names = layer(x), set(layer.state_dict())
     assert pack(layer)

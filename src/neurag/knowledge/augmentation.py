@@ -29,6 +29,9 @@ from .questions import Asked, Written, write_questions
 
 FORMAT = "14"
 KINDS = ("questions", "echoes", "completions")
+EACH = 4
+"""Words of a text for each answer that is asked back though a question covers it: what is beyond that in a short text
+are pieces of names, and a neuron that learned them says half a name."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,12 @@ def _assemble(
     told = [words(w.told) for w in sound]
     covered = [c for c in found if covers(told, words(c.answer))]
     sentences = {c.sentence for c in covered}
+    again = min(options.asked_back, len(passage) // EACH)
     echoes: dict[str, str] = {}
     completions: dict[str, str] = {}
     for place, c in enumerate(found):
         new, at = c.sentence not in sentences, c.sentence.find(c.answer)
-        if place < options.asked_back or (c not in covered and new):
+        if place < again or (c not in covered and (new or place < options.asked_back)):
             echoes[ask_back(c, options.around)] = c.answer
         if new and at > 12:
             completions[c.sentence[:at].strip()] = c.sentence[at:].rstrip(".!? ")
