@@ -211,5 +211,10 @@ def test_train_task_from_the_command_line(tmp_path, capsys):
     assert load_backbone(f"{folder}+{tmp_path / 'a'}", device="cpu").depth
     assert main(["train-task", *told[:2], str(tmp_path / "c"), *told[3:], "--from", str(tmp_path / "a")]) == 0
     assert main(["train-task", *told[:2], str(tmp_path / "d"), *told[3:], "--from", "nowhere"]) == 2
+    matched = [*told[:2], str(tmp_path / "e"), *told[3:], "--matching", "1"]
+    assert main(["train-task", *matched, "--lessons", told[0]]) == 0  # rows that were written look like those of people
+    alone, both = (json.loads((tmp_path / n / "task.json").read_text())["matches"] for n in ("a", "e"))
+    assert (alone, both > 0) == (0, True)
+    assert main(["train-task", *matched, "--lessons", str(tmp_path / "nowhere.jsonl")]) == 1
     (tmp_path / "empty.jsonl").write_text("\n")
     assert main(["train-task", str(tmp_path / "empty.jsonl"), "-o", str(tmp_path / "b")]) == 2
