@@ -1,8 +1,8 @@
 """Augmentation: the training texts of a chunk, written by the backbone itself and cached by content.
 
 Candidate answers are found in the passage (candidates.py), questions written for each and answered from the passage
-(questions.py); what is answered from elsewhere goes. The sentences of the likeliest answers are asked back as well. What
-comes out is (prompt, answer) texts: questions, sentences asked back, and sentences to complete.
+(questions.py); what is answered from elsewhere goes. The sentences of the likeliest answers are asked back as well.
+What comes out is (prompt, answer) texts: questions, sentences asked back, and sentences to complete.
 Works on any text: where no question can be written, its sentences remain. Not here: training on them (encoder.py).
 
     >>> augment(backbone, [chunk], AugmentOptions())[0].questions[0]     # doctest: +SKIP

@@ -40,7 +40,7 @@ from .examples import TaskRow, asked_sentence
 CANDIDATES, AROUND = 24, 9
 """Possible answers of a passage that are looked at, and words kept around one that is asked back."""
 OTHERS, QUESTIONS, WRITTEN = 3, 5, 10
-"""The fewest sentences asked back for wrong answers, if there are any; the most questions of people, and written ones."""
+"""The fewest sentences asked back for wrong answers, if any; the most questions of people, and written ones."""
 SAME = 0.8
 """Share of words (F1) from which on a possible answer is the right one."""
 SHARPNESS = 10.0
