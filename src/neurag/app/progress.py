@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..evaluation.watch import Asking
     from ..knowledge.pipeline import Progress
     from ..robust.mining import MineProgress
+    from ..robust.tuning import TuneProgress
     from ..tasks.training import TaskProgress
 
 
@@ -104,6 +105,15 @@ class MineMeter(Meter):
         error = told.completeness_error
         parts = [] if error is None else [f"completeness error {error:.1%}"]
         self.show("mining", told.done, told.questions, "questions", ", ".join([*parts, _left(told.seconds_left)]))
+
+
+class HardenMeter(Meter):
+    """A callback for `harden`."""
+
+    def __call__(self, told: TuneProgress) -> None:
+        """Show one report."""
+        pace = f"loss {told.loss:.2f}, {told.tokens_per_second:.0f} tokens/s, {_left(told.seconds_left)}"
+        self.show(told.stage, told.step, told.steps, "steps", pace)
 
 
 def speed(told: Progress) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from cyclopts import Parameter
 from ..config import DEFAULT_MODEL, MineOptions, UsageError
 from ..robust.options import HardenOptions
 from .bank_commands import Flag, errors, output
-from .progress import Meter, clock
+from .progress import clock
 
 if TYPE_CHECKING:
     from ..backbone import Backbone
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ..robust.contexts import Question, Retrieve
     from ..robust.hardening import Cost, Hardened
     from ..robust.mining import Mined
-    from ..robust.tuning import TuneProgress
     from ..robust.units import Units
 
 MineFlags = Annotated[MineOptions, Parameter(name="*")]
@@ -37,6 +37,16 @@ HardenFlags = Annotated[HardenOptions, Parameter(name="*")]
 MiningFlags = Annotated[MineOptions, Parameter(name="mine")]
 HardenedFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the hardened model.")]
 HARDEN, MINING = HardenOptions(), MineOptions(limit=200)
+
+
+@dataclass(frozen=True)
+class MinedUnits:
+    """What hardening takes of a mining."""
+
+    folder: Path
+    """Of the report."""
+    units: Units
+    seed: int | None
 
 
 def mine(
@@ -124,8 +134,8 @@ def harden(
         _show_cost(plan(backbone, learned, options))
         return
     work = work_folder(output)
-    units, report = _mined(backbone, learned, options, mined, mining, work)
-    _harden(backbone, units, (learned, held), options, report, output)
+    report = _mined(backbone, learned, options, mined, mining, work)
+    _harden(backbone, (learned, held), options, report, output)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -141,14 +151,14 @@ def _mined(
     folder: Path | None,
     mining: MineOptions,
     work: Path,
-) -> tuple[Units | None, Path | None]:
-    """Sets of units and the folder of their report: read, or mined now; nothing where the options need none."""
+) -> MinedUnits | None:
+    """Sets of units with their report: read, or mined now; nothing where the options need none."""
     from ..robust.mining import mine
     from ..robust.units import FILE, load_units
     from .progress import MineMeter
 
     if not options.mined:
-        return None, None
+        return None
     if folder is None:
         asked = repr((questions[: mining.limit], mining, backbone.fingerprint))
         report = work / f"units-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
@@ -159,44 +169,33 @@ def _mined(
     units, told = load_units(folder / FILE)
     if told.get("backbone") != backbone.fingerprint:
         raise UsageError(f"the units in {folder} were mined on another model than {backbone.name}: mine again")
-    return units, folder
+    return MinedUnits(folder, units, told.get("options", {}).get("seed"))
 
 
 def _harden(
     backbone: Backbone,
-    units: Units | None,
     questions: tuple[Sequence[Question], Sequence[Question]],
     options: HardenOptions,
-    report: Path | None,
+    report: MinedUnits | None,
     folder: Path,
 ) -> None:
     from ..robust.checking import check
     from ..robust.checkpoint import Card, work_folder, write_checkpoint
     from ..robust.hardening import harden
-    from ..robust.units import FILE, load_units
+    from .progress import HardenMeter
 
     learned, held = questions
     fingerprint, work = backbone.fingerprint, work_folder(folder)
     before = check(backbone, held, options.passages)
     with HardenMeter(errors()) as progress:
-        done = harden(backbone, units, learned, options, work, progress)
+        done = harden(backbone, report.units if report else None, learned, options, work, progress)
     after = check(backbone, held, options.passages)
     metrics = {f"{name}_before": value for name, value in before.items()}
     metrics |= {f"{name}_after": value for name, value in after.items()}
-    seed = load_units(report / FILE)[1].get("options", {}).get("seed") if report else None
-    width = backbone.ffn_width
-    card = Card(backbone.name, fingerprint, len(learned), options, done, width, seed, metrics)
-    write_checkpoint(backbone, card, folder, report)
+    seed = report.seed if report else None
+    card = Card(backbone.name, fingerprint, len(learned), options, done, backbone.ffn_width, seed, metrics)
+    write_checkpoint(backbone, card, folder, report.folder if report else None)
     _show_hardened(done, before, after, folder)
-
-
-class HardenMeter(Meter):
-    """A callback for `harden`."""
-
-    def __call__(self, told: TuneProgress) -> None:
-        """Show one report."""
-        pace = f"loss {told.loss:.2f}, {told.tokens_per_second:.0f} tokens/s, {clock(told.seconds_left)} left"
-        self.show(told.stage, told.step, told.steps, "steps", pace)
 
 
 def _show_cost(cost: Cost) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from ..backbone import Backbone
 from ..decoding import decode
-from .tuning import attending, logits_of
+from .tuning import logits_of
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,9 @@ def say(backbone: Backbone, prompts: Sequence[Sequence[int]], limit: int, tokens
     while order:
         rows = max(1, tokens // (len(prompts[order[0]]) + limit))
         batch, order = order[:rows], order[rows:]
-        with attending(backbone):
-            for step in decode(backbone, [prompts[number] for number in batch], limit):
-                for row, token in zip(step.rows, step.tokens, strict=True):
-                    said[batch[row]].append(token)
+        for step in decode(backbone, [prompts[number] for number in batch], limit):
+            for row, token in zip(step.rows, step.tokens, strict=True):
+                said[batch[row]].append(token)
     return [backbone.tokenizer.decode([t for t in ids if t not in backbone.stop_ids]).strip() for ids in said]
 
 

@@ -130,15 +130,24 @@ def rows_attention(
 def _rows_attention(backbone: Backbone) -> Iterator[None]:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+    ALL_ATTENTION_FUNCTIONS[ATTENTION] = rows_attention
+    try:
+        with attending(backbone, ATTENTION):
+            yield
+    finally:
+        del ALL_ATTENTION_FUNCTIONS[ATTENTION]
+
+
+@contextmanager
+def attending(backbone: Backbone, how: str) -> Iterator[None]:
+    """Let the model attend by another of transformers' functions, by name."""
     config = backbone.model.config
     before = config._attn_implementation
-    ALL_ATTENTION_FUNCTIONS[ATTENTION] = rows_attention
-    config._attn_implementation = ATTENTION
+    config._attn_implementation = how
     try:
         yield
     finally:
         config._attn_implementation = before
-        del ALL_ATTENTION_FUNCTIONS[ATTENTION]
 
 
 def _refuse_windows(backbone: Backbone, length: int) -> None:

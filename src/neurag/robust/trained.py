@@ -62,8 +62,7 @@ class Part:
     def taken(self, tensor: Tensor) -> Tensor:
         """The numbers that are trained, of a tensor of the matrix's shape, in float32."""
         told = tensor if self.index is None else tensor.index_select(self.dim, self.index)
-        told = told.detach().to(torch.float32, copy=True)
-        return told
+        return told.detach().to(torch.float32, copy=True)
 
     def gradient(self) -> Tensor | None:
         """What backward left."""

@@ -26,6 +26,7 @@ from torch import Tensor
 from ..backbone import Backbone
 from ..config import UsageError
 from ..files import swapped
+from ..tasks.batches import alike, rate_share
 from .lessons import Lesson
 from .options import HardenOptions
 from .trained import Trained
@@ -85,7 +86,7 @@ def train(
     with trained.acting(), torch.enable_grad():
         for step in range(first, len(batches)):
             batch = [made[number] for number in batches[step]]
-            optimiser.param_groups[0]["lr"] = schedule.rate * share(step, len(batches), options.warm_up)
+            optimiser.param_groups[0]["lr"] = schedule.rate * rate_share(step, len(batches), options.warm_up)
             optimiser.zero_grad()
             recent = [*recent[-19:], _step(backbone, trained, batch, options, schedule.loss)]
             trained.gather()
@@ -107,29 +108,16 @@ def train(
 def batches_of(made: Sequence[Lesson], options: HardenOptions, steps: int) -> list[list[int]]:
     """Numbers of the lessons of each step: in the order they were made, sorted by length within a pool of steps."""
     drawn = random.Random(f"batches {options.seed}")
-    mean = max(1, sum(map(len, made)) // max(1, len(made)))
+    lengths = list(map(len, made))
+    mean = max(1, sum(lengths) // max(1, len(made)))
     size = max(1, POOL * options.batch_tokens // mean)
     batches: list[list[int]] = []
     at = 0
     while len(batches) < steps and made:
-        pool: list[list[int]] = []
-        held: list[int] = []
-        numbers = [number % len(made) for number in range(at, at + size)]
-        for number in sorted(numbers, key=lambda n: len(made[n])):
-            if held and (len(held) + 1) * len(made[number]) > options.batch_tokens:
-                pool.append(held)
-                held = []
-            held.append(number)
-        pool.append(held)
+        pool = alike((number % len(made) for number in range(at, at + size)), lengths, options.batch_tokens)
         batches += drawn.sample(pool, len(pool))
         at += size
     return batches[:steps]
-
-
-def share(step: int, steps: int, warm_up: float) -> float:
-    """Of the learning rate: up over the first steps, then linearly down to zero."""
-    rising = max(1, int(steps * warm_up))
-    return min((step + 1) / rising, (steps - step) / max(1, steps - rising))
 
 
 def hash_of(made: Sequence[Lesson]) -> str:
@@ -139,19 +127,6 @@ def hash_of(made: Sequence[Lesson]) -> str:
         for ids in (lesson.prompt, lesson.target, lesson.clean):
             digest.update(array("q", (len(ids), *ids)).tobytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def attending(backbone: Backbone, how: str | None = None) -> Iterator[None]:
-    """Let the model attend by another function of torch; on a GPU its fused one, which keeps no scores."""
-    config, wanted = backbone.model.config, how or ("sdpa" if backbone.device.type == "cuda" else None)
-    before = config._attn_implementation
-    try:
-        if wanted:
-            config._attn_implementation = wanted
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 def logits_of(backbone: Backbone, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> Tensor:
@@ -165,7 +140,7 @@ def logits_of(backbone: Backbone, prompts: Sequence[Sequence[int]], targets: Seq
         ids[row, : len(whole)] = whole
         rows += [row] * len(target)
         columns += range(len(prompt) - 1, len(prompt) + len(target) - 1)
-    with attending(backbone), _products(backbone):
+    with _products(backbone):
         body = backbone.part(backbone.family.body)
         # padding stands on the right, where no token of a row looks
         states = body(input_ids=ids.to(backbone.device), use_cache=False)[0]

@@ -90,8 +90,9 @@ class UnitSpace:
     def of(cls, backbone: Backbone) -> UnitSpace:
         """The layers of the default band, calibrated on the backbone as it acts now."""
         mean, scale = unit_statistics(backbone, neutral_texts()[0])
-        layers = band_layers(backbone.depth, EncodeOptions().band)
-        rows, told = list(layers), EncodeOptions()
+        told = EncodeOptions()
+        layers = band_layers(backbone.depth, told.band)
+        rows = list(layers)
         read = drawn_rows(len(layers), told.rank, backbone.ffn_width, told.seed).to(mean.device)
         return cls(layers, mean[rows], floored(scale[rows]), read)
 

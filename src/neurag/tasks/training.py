@@ -29,6 +29,7 @@ from ..files import swapped, write_whole
 from ..loading import TASK_FILE
 from ..lora import ALL, Lora, applied, start
 from ..packed import Columns, Piece, final_states
+from .batches import alike, rate_share
 from .examples import Packed
 from .matching import Match, UnitSpace, match_loss
 
@@ -126,7 +127,7 @@ def train_adapter(
         meter = _Meter(first, len(steps))
         for step in range(first, len(steps)):
             read, matched = [examples[i] for i in steps[step][0]], [passages[i] for i in steps[step][1]]
-            optimiser.param_groups[0]["lr"] = options.learning_rate * _share(step, len(steps), options.warm_up)
+            optimiser.param_groups[0]["lr"] = options.learning_rate * rate_share(step, len(steps), options.warm_up)
             optimiser.zero_grad()
             losses = [
                 _learned(batch_loss(backbone, read)) if read else None,
@@ -254,25 +255,14 @@ def _batches(examples: Sequence[Packed], options: TaskOptions) -> list[list[int]
     drawn = random.Random(options.seed)
     made: list[list[int]] = []
     order = _passes(len(examples), options.epochs, drawn)
-    size = max(1, POOL * options.batch_tokens * len(examples) // max(1, sum(map(len, examples))))
+    lengths = list(map(len, examples))
+    size = max(1, POOL * options.batch_tokens * len(examples) // max(1, sum(lengths)))
     for first in range(0, len(order), len(examples)):
         epoch: list[list[int]] = []
         for at in range(first, min(first + len(examples), len(order)), size):
-            held: list[int] = []
-            for number in sorted(order[at : min(at + size, first + len(examples))], key=lambda i: len(examples[i])):
-                if held and (len(held) + 1) * len(examples[number]) > options.batch_tokens:
-                    epoch.append(held)
-                    held = []
-                held.append(number)
-            epoch.append(held)
+            epoch += alike(order[at : min(at + size, first + len(examples))], lengths, options.batch_tokens)
         made += drawn.sample(epoch, len(epoch))
     return made
-
-
-def _share(step: int, steps: int, warm_up: float) -> float:
-    """Of the learning rate: up over the first steps, then linearly down to zero."""
-    rising = max(1, int(steps * warm_up))
-    return min((step + 1) / rising, (steps - step) / max(1, steps - rising))
 
 
 def _save(path: Path, lora: Lora, optimiser: torch.optim.Optimizer, step: int, run: str) -> None:
