@@ -27,7 +27,7 @@ from .documents import Chunk
 from .echoes import ask_back
 from .questions import Asked, Written, write_questions
 
-FORMAT = "14"
+FORMAT = "15"
 KINDS = ("questions", "echoes", "completions")
 EACH = 4
 """Words of a text for each answer that is asked back though a question covers it: what is beyond that in a short text
