@@ -88,9 +88,8 @@ def exact(backbone: Backbone, ours: Ours, acting: Tensor, first: int | None = No
     for group in ours.tests:
         delta = own_delta(ours.space, acting, group.documents)
         logits = band_logits(backbone, group, ours.space.layers, delta)
-        real = group.targets != -100
-        taken = (group.documents < (first if first is not None else len(acting)))[:, None].expand_as(real)[real]
-        numbers, missed = group.lessons[real], logits.argmax(-1) != group.targets[real]
+        taken = group.documents < (first if first is not None else len(acting))
+        numbers, missed = group.lessons, logits.argmax(-1) != group.targets
         asked += len(numbers[taken].unique())
         right += len(numbers[taken].unique()) - len(numbers[taken & missed].unique())
     return right / asked

@@ -21,12 +21,12 @@ from neurag.robust.contexts import Contexts, Question, Shown
 from neurag.robust.hardening import CHECKPOINTS, harden, plan
 from neurag.robust.lessons import final_answer, lessons, mixed, target_of
 from neurag.robust.options import HardenOptions
-from neurag.robust.rows import attending
 from neurag.robust.silencing import fold_silence, silenced
 from neurag.robust.systems import MAIN, SYSTEMS, system
 from neurag.robust.trained import Beside, Weights, count, equal_rank
 from neurag.robust.tuning import batches_of, logits_of
 from neurag.robust.units import Units
+from neurag.segments import attending
 
 WIDTH, DEPTH = 96, 6
 SMALL = HardenOptions(steps=4, denoise_steps=3, batch_tokens=900, save_every=2, layer_count=2)

@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / "neurag"
 FLOORS = [
     {"config", "answer", "files", "words"},
     {"hooks", "packing", "backbone", "lora", "loading"},
-    {"prompts", "decoding", "packed", "choosing"},
+    {"prompts", "decoding", "packed", "segments", "stream", "choosing"},
     {"knowledge"},
     {"tasks"},
     {"hyper_layer"},

@@ -22,8 +22,8 @@ from ..knowledge.augmentation import augment
 from ..knowledge.documents import Chunk
 from ..knowledge.retrieval import Passage
 from ..lora import Lora, applied, start
-from ..packed import Stream, continue_all
 from ..prompts import question_prompt, render
+from ..stream import Stream, continue_all
 from .data import Row
 from .fusing import train
 from .systems import Given, World, asked_alone, closed

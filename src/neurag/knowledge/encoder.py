@@ -1,4 +1,4 @@
-"""The encoder: many documents' neurons trained together, each row of a batch with its own B.
+"""The encoder: many documents' neurons trained together, each position of a step with its own document's B.
 
 Per document the loss is the mean negative log likelihood of its answers, weighted by lesson. In every second
 step other documents' neurons of the batch are added at a fraction of their strength (and get no gradient), so
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..backbone import Backbone
 from ..config import EncodeOptions
+from ..segments import Rows
 from .band import Delta, Lesson, Prepared, band_states, prepare
 from .course import Course
 from .neurons import InputSpace
@@ -87,38 +88,35 @@ class _Part:
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
 
     def keep(self, going: Tensor) -> None:
-        """Leave out the rows of the documents that have ended; `going` is [N]."""
-        self.groups = [
-            one for g in self.groups if len((one := g.only(going.to(g.documents.device)[g.documents])).targets)
-        ]
+        """Leave out the positions of the documents that have ended; `going` is [N]."""
+        kept = [(group, going.to(group.documents.device)[group.documents]) for group in self.groups]
+        self.groups = [group.only(which) for group, which in kept if which.any()]
 
     @torch.no_grad()
     def _likely(self, group: Prepared, best: int = 16) -> Tensor:
         """The targets, and the tokens the plain backbone, or its teacher, finds likeliest at any position."""
-        at = group.targets != -100
         states = band_states(self.backbone, group, self.space.layers, lambda *_: None)
         states = torch.cat([states, *(self.taught[n] for n in _numbers(group) if n in self.taught)])
         logits = self.backbone.part(self.backbone.family.head)(states)
-        return torch.cat([group.targets[at], logits.topk(best).indices.flatten()])
+        return torch.cat([group.targets, logits.topk(best).indices.flatten()])
 
     def losses(self, acting: Tensor) -> Tensor:
         """The mean negative log likelihood of each document's answers, [N]; zero where it has none."""
         total = torch.zeros(self.count, device=self.head.device)
         for group in self.groups:
-            at = group.targets != -100
             states = band_states(
                 self.backbone, group, self.space.layers, own_delta(self.space, acting, group.documents)
             )
             said = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
-            targets = torch.searchsorted(self.vocabulary, group.targets[at])
+            targets = torch.searchsorted(self.vocabulary, group.targets)
             losses = -said.gather(1, targets[:, None])[:, 0]
             losses = self._distilled(group, said, losses) if self.taught else losses
-            total = total.index_add(0, group.documents[:, None].expand_as(at)[at], losses * group.weights[at])
+            total = total.index_add(0, group.documents, losses * group.weights)
         return total
 
     def _distilled(self, group: Prepared, said: Tensor, losses: Tensor) -> Tensor:
         """Losses [M] in which the distance from the teacher has its share, where there is one."""
-        at = group.lessons[group.targets != -100]
+        at = group.lessons
         has = torch.isin(at, torch.tensor(list(self.taught), device=at.device))
         if not has.any():
             return losses
@@ -131,7 +129,7 @@ class _Part:
 
 def _numbers(group: Prepared) -> list[int]:
     """The numbers of a group's lessons, in the order of its positions."""
-    return list(dict.fromkeys(group.lessons[group.targets != -100].tolist()))
+    return list(dict.fromkeys(group.lessons.tolist()))
 
 
 def teacher_states(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> dict[int, Tensor]:
@@ -142,8 +140,7 @@ def teacher_states(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequen
     for group in prepare(backbone, viewed, layers):
         with torch.no_grad():
             states = band_states(backbone, group, layers, lambda *_: None)
-        at = group.lessons[group.targets != -100]
-        found |= {numbers[n]: states[at == n] for n in set(at.tolist())}
+        found |= {numbers[n]: states[group.lessons == n] for n in _numbers(group)}
     return found
 
 
@@ -154,12 +151,13 @@ def interference(count: int, others: int, weight: float, generator: torch.Genera
     return torch.zeros(count, count).scatter_(1, chosen, weight)
 
 
-def own_delta(space: InputSpace, acting: Tensor, rows: Tensor) -> Delta:
-    """Each row e of a batch gets its own neuron `acting[rows[e]]`: [E, T, F] -> + [E, T, D]."""
+def own_delta(space: InputSpace, acting: Tensor, documents: Tensor) -> Delta:
+    """Each position m gets its document's neuron `acting[documents[m]]`: [1, M, F] -> + [1, M, D]."""
+    rows = Rows.of(documents, len(acting))
 
     def delta(place: int, units: Tensor, output: Tensor) -> Tensor:
-        read = space.read(place, units)  # [E, T, R]
-        return output + torch.bmm(read, acting[rows, place].to(read.dtype))
+        read = rows.spread(space.read(place, units)[0])  # [N, T, R]
+        return output + rows.gather(torch.bmm(read, acting[:, place].to(read.dtype)))
 
     return delta
 
@@ -168,5 +166,5 @@ def _shared_out(groups: Sequence[Prepared], count: int) -> list[Prepared]:
     """The groups with weights that add up to one for each document, over all groups."""
     total = torch.zeros(count, device=groups[0].weights.device)
     for group in groups:
-        total.index_add_(0, group.documents, group.weights.sum(1))
-    return [replace(group, weights=group.weights / total[group.documents][:, None]) for group in groups]
+        total.index_add_(0, group.documents, group.weights)
+    return [replace(group, weights=group.weights / total[group.documents]) for group in groups]

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..backbone import Backbone
-from ..packed import Stream, continue_all
 from ..prompts import question_prompt, writing_request
+from ..stream import Stream, continue_all
 
 QUESTION_TOKENS, ANSWER_TOKENS = 28, 16
-TOGETHER, ON_A_GPU = 8, 128
+TOGETHER, ON_A_GPU = 16, 128
 """Passages that are worked on side by side, and on a GPU, where a step costs the same however many there are."""
 
 
@@ -64,13 +64,7 @@ def _together(
     if not any(asked):
         return [[] for _ in passages]
     stream = Stream(backbone, [question_prompt(backbone, "?", [passage]).head for passage in passages])
-    unique: list[dict[str, Asked]] = [{} for _ in passages]
-    for wording in dict.fromkeys(one.wording for row in asked for one in row):  # alike requests share their beginning
-        here = [[one for one in row if one.wording == wording] for row in asked]
-        requests = [[writing_request(one.answer, one.sentence, wording) for one in row] for row in here]
-        for row, ones, texts in zip(unique, here, _continued(stream, passages, requests, QUESTION_TOKENS), strict=True):
-            row |= {text.strip(): one for one, text in zip(ones, texts, strict=True) if text.strip()}
-        stream.forget()
+    unique = _asked(stream, passages, asked)
     told = _continued(stream, passages, [list(row) for row in unique], ANSWER_TOKENS)
     return [
         [
@@ -79,6 +73,22 @@ def _together(
         ]
         for row, replies in zip(unique, told, strict=True)
     ]
+
+
+def _asked(
+    stream: Stream, passages: Sequence[tuple[str, str]], asked: Sequence[Sequence[Asked]]
+) -> list[dict[str, Asked]]:
+    """The questions about each passage, each once, with what they were written for."""
+    wordings = list(dict.fromkeys(one.wording for row in asked for one in row))
+    # requests of one wording share their beginning, so each wording has its own copy of every passage
+    whose = [number for _ in wordings for number in range(len(passages))]
+    ones = [[one for one in row if one.wording == wording] for wording in wordings for row in asked]
+    requests = [[writing_request(one.answer, one.sentence, one.wording) for one in row] for row in ones]
+    texts = _continued(stream.fork(whose), [passages[n] for n in whose], requests, QUESTION_TOKENS)
+    unique: list[dict[str, Asked]] = [{} for _ in passages]
+    for number, row, written in zip(whose, ones, texts, strict=True):
+        unique[number] |= {text.strip(): one for one, text in zip(row, written, strict=True) if text.strip()}
+    return unique
 
 
 def _continued(

@@ -14,8 +14,7 @@ The numbers are those of full passes with a hook, to rounding (tested). Not here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from ..backbone import Backbone
 from ..config import UsageError
+from ..segments import attending
 from .wide import widened
 
 ATTENTION = "neurag-rows"
@@ -80,7 +80,7 @@ def climb(prompt: Prompt, joining: Mapping[int, Tensor]) -> Tensor:
     places = torch.arange(len(prompt), len(prompt) + tokens, device=first.device)[None]
     turns = backbone.part(backbone.family.rotary)(first, places)
     states = first[:0]
-    with widened(backbone.layers), _rows_attention(backbone):
+    with widened(backbone.layers), attending(backbone, ATTENTION, rows_attention):
         for number in range(min(joining), backbone.depth):
             if len(states):
                 told = backbone.layers[number](
@@ -124,30 +124,6 @@ def rows_attention(
     told = weights[..., : len(prompt)] @ prompt.values[layer] + beside.reshape(heads, -1, size)
     by_token = told.view(heads * group, count * tokens, size).transpose(0, 1)
     return by_token[None].contiguous(), None
-
-
-@contextmanager
-def _rows_attention(backbone: Backbone) -> Iterator[None]:
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    ALL_ATTENTION_FUNCTIONS[ATTENTION] = rows_attention
-    try:
-        with attending(backbone, ATTENTION):
-            yield
-    finally:
-        del ALL_ATTENTION_FUNCTIONS[ATTENTION]
-
-
-@contextmanager
-def attending(backbone: Backbone, how: str) -> Iterator[None]:
-    """Let the model attend by another of transformers' functions, by name."""
-    config = backbone.model.config
-    before = config._attn_implementation
-    config._attn_implementation = how
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 def _refuse_windows(backbone: Backbone, length: int) -> None:
