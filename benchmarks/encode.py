@@ -38,7 +38,7 @@ class Ours:
     space: InputSpace
     neurons: Tensor
     """[N, L, R, D] in the backbone's number format."""
-    tests: list[Prepared]
+    tests: Prepared
     bytes_each: float
     batches: Tensor
     """[N] number of the training batch of each document."""
@@ -84,15 +84,12 @@ def exact(backbone: Backbone, ours: Ours, acting: Tensor, first: int | None = No
 
     `first` limits the questions to the first so many documents.
     """
-    right, asked = 0, 0
-    for group in ours.tests:
-        delta = own_delta(ours.space, acting, group.documents)
-        logits = band_logits(backbone, group, ours.space.layers, delta)
-        taken = group.documents < (first if first is not None else len(acting))
-        numbers, missed = group.lessons, logits.argmax(-1) != group.targets
-        asked += len(numbers[taken].unique())
-        right += len(numbers[taken].unique()) - len(numbers[taken & missed].unique())
-    return right / asked
+    tests = ours.tests
+    logits = band_logits(backbone, tests, ours.space.layers, own_delta(ours.space, acting, tests.documents))
+    taken = tests.documents < (first if first is not None else len(acting))
+    numbers, missed = tests.lessons, logits.argmax(-1) != tests.targets
+    asked = len(numbers[taken].unique())
+    return (asked - len(numbers[taken & missed].unique())) / asked
 
 
 def fused_figures(backbone: Backbone, ours: Ours, own: float, seed: int) -> dict[str, float]:

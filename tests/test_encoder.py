@@ -36,23 +36,22 @@ def lessons_of(tiny, documents=range(3)):
 def test_frozen_prefix_equals_a_full_forward_pass(tiny, space):
     lessons = lessons_of(tiny)
     neurons = torch.randn(3, len(space.layers), 6, tiny.width) * 0.05
-    for group in prepare(tiny, lessons, space.layers):
-        ours = band_logits(tiny, group, space.layers, own_delta(space, neurons, group.documents))
-        expected = []
-        numbers = group.lessons
-        for number in numbers.unique_consecutive().tolist():
-            lesson = lessons[number]
-            start = len(lesson.prompt) - 1
-            assert group.targets[group.lessons == number].tolist() == list(lesson.answer)
+    prepared = prepare(tiny, lessons, space.layers)
+    ours = band_logits(tiny, prepared, space.layers, own_delta(space, neurons, prepared.documents))
+    expected = []
+    for number in prepared.lessons.unique_consecutive().tolist():
+        lesson = lessons[number]
+        start = len(lesson.prompt) - 1
+        assert prepared.targets[prepared.lessons == number].tolist() == list(lesson.answer)
 
-            def speak(place, units, output, lesson=lesson, start=start):
-                said = space.read(place, units[:, start:]) @ neurons[lesson.document, place]
-                return torch.cat([output[:, :start], output[:, start:] + said], 1)
+        def speak(place, units, output, lesson=lesson, start=start):
+            said = space.read(place, units[:, start:]) @ neurons[lesson.document, place]
+            return torch.cat([output[:, :start], output[:, start:] + said], 1)
 
-            ids = torch.tensor([[*lesson.prompt, *lesson.answer[:-1]]])
-            with on_each([tiny.down_projection(n) for n in space.layers], speak):
-                expected.append(tiny.model(input_ids=ids).logits[0, start:])
-        torch.testing.assert_close(ours, torch.cat(expected), rtol=1e-4, atol=1e-4)
+        ids = torch.tensor([[*lesson.prompt, *lesson.answer[:-1]]])
+        with on_each([tiny.down_projection(n) for n in space.layers], speak):
+            expected.append(tiny.model(input_ids=ids).logits[0, start:])
+    torch.testing.assert_close(ours, torch.cat(expected), rtol=1e-4, atol=1e-4)
 
 
 def test_many_documents_at_once_equal_one_at_a_time(tiny, space, monkeypatch):
@@ -75,11 +74,9 @@ def test_training_teaches_the_own_document_only(tiny, space):
 
 
 def _loss(tiny, space, lessons, neurons):
-    total = []
-    for group in prepare(tiny, lessons, space.layers):
-        logits = band_logits(tiny, group, space.layers, own_delta(space, neurons, group.documents))
-        total.append(torch.nn.functional.cross_entropy(logits, group.targets))
-    return float(torch.stack(total).mean())
+    prepared = prepare(tiny, lessons, space.layers)
+    logits = band_logits(tiny, prepared, space.layers, own_delta(space, neurons, prepared.documents))
+    return float(torch.nn.functional.cross_entropy(logits, prepared.targets))
 
 
 def test_same_seed_same_neurons(tiny, space):

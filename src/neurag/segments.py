@@ -1,9 +1,9 @@
 """Many texts read as one row of tokens: a layer's matrices see no padding, a text sees itself and what it is behind.
 
 M tokens of any number of texts stand in one row. Each text may be *behind* another one, which many share (a passage
-with everything asked about it): that one is read and kept once. Only attention puts the tokens into padded rows, one for a
-text, with one softmax over both parts (their log-sum-exps say how to mix them, as in FlashAttention, Dao et al. 2022).
-Heads that share keys are multiplied together. Not here: what is read (stream.py, knowledge/band.py).
+with everything asked about it): that one is read and kept once. Only attention puts the tokens into padded rows, one
+for a text, with one softmax over both parts (their log-sum-exps say how to mix them, as in FlashAttention, Dao et al.
+2022). Heads that share keys are multiplied together. Not here: what is read (stream.py, knowledge/band.py).
 
     >>> texts = Texts.new(2, backbone.device)                                    # doctest: +SKIP
     >>> read(backbone, texts, owners, ids)                                       # doctest: +SKIP
@@ -156,6 +156,25 @@ class Reading:
         return torch.lerp(shared, told, torch.sigmoid(mass - other)[..., None].to(told.dtype))
 
 
+class Joined:
+    """Readings of different texts in one row: the tokens of the first, then those of the next."""
+
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self.readings = tuple(readings)
+        self._sizes = [len(reading.owners) for reading in readings]
+        self.places = torch.cat([reading.places for reading in readings])
+
+    def only(self, tokens: Tensor) -> Joined:
+        """Some of the tokens, [M] of bool, at least one; texts that none of them belong to are dropped."""
+        kept = zip(self.readings, torch.split(tokens, self._sizes), strict=True)
+        return Joined([reading.only(which).compact() for reading, which in kept if which.any()])
+
+    def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """As `Reading.attend`."""
+        parts = zip(self.readings, *(torch.split(x, self._sizes) for x in (query, keys, values)), strict=True)
+        return torch.cat([reading.attend(layer, *part) for reading, *part in parts])
+
+
 class _Seen:
     """What the tokens of padded rows see, [N, T or 1, P] of bool, as what is added to their scores."""
 
@@ -190,7 +209,7 @@ def _part(query: Tensor, rows: Rows, held: tuple[Tensor, Tensor], seen: _Seen) -
     return rows.gather(said.flatten(2, 3)), rows.gather(sums.flatten(2))
 
 
-def climb(backbone: Backbone, hidden: Tensor, reading: Reading, layers: Sequence[int]) -> Tensor:
+def climb(backbone: Backbone, hidden: Tensor, reading: Reading | Joined, layers: Sequence[int]) -> Tensor:
     """States [M, D] of the tokens behind some neighbouring layers, from those in front of them."""
     turns = backbone.part(backbone.family.rotary)(hidden[None], reading.places[None])
     with attending(backbone, ATTENTION, segment_attention):
@@ -224,7 +243,7 @@ def segment_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float,
-    reading: Reading,
+    reading: Reading | Joined,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it: `query` [1, H, M, d], `key` and `value` [1, K, M, d] -> [1, M, H, d]."""

@@ -12,15 +12,14 @@ trained on (augmentation.py) and how (encoder.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..backbone import Backbone
 from ..hooks import on_each
-from ..segments import Reading, Texts, climb, read
+from ..segments import Joined, Reading, Texts, climb, columns, read
 
 Delta = Callable[[int, Tensor, Tensor], Tensor | None]
 """(place in the band, input of the down projection, its output), [1, M, .] each -> the new output."""
@@ -48,12 +47,11 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Prepared:
-    """S lessons of similar length ready for the band: M positions, of each lesson the last prompt token and the answer
-    but its last token."""
+    """S lessons ready for the band: M positions, of each lesson the last prompt token and the answer but its last."""
 
     hidden: Tensor
     """[M, D] states entering the band."""
-    reading: Reading
+    reading: Joined
     """What each position sees: the band's keys and values of the prompts."""
     targets: Tensor
     """[M] token to predict at each position."""
@@ -65,39 +63,45 @@ class Prepared:
     """[M] number of the lesson of each position, in the order they were given."""
 
     def only(self, kept: Tensor) -> Prepared:
-        """The positions [M] of some lessons; itself where all are wanted."""
+        """The positions [M] of some lessons, at least one; itself where all are wanted."""
         if kept.all():
             return self
-        return replace(
-            self,
-            hidden=self.hidden[kept],
-            reading=self.reading.only(kept).compact(),
-            targets=self.targets[kept],
-            weights=self.weights[kept],
-            documents=self.documents[kept],
-            lessons=self.lessons[kept],
-        )
+        told = (self.targets, self.weights, self.documents, self.lessons)
+        return Prepared(self.hidden[kept], self.reading.only(kept), *(x[kept] for x in told))
 
 
-def prepare(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> list[Prepared]:
-    """Run the frozen part of every lesson once. Lessons with answers of similar length are grouped."""
-    if not lessons:
-        return []
+def prepare(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> Prepared:
+    """Run the frozen part of every lesson, of which there is one at least, once."""
+    device = backbone.device
     heads = list(dict.fromkeys(lesson.prompt[: lesson.shared] for lesson in lessons))
-    shared = Texts.new(len(heads), backbone.device)
+    shared = Texts.new(len(heads), device)
     owners, ids = _in_one_row(backbone, heads)
     if len(ids):
         read(backbone, shared, owners, ids)
-    whose = [heads.index(lesson.prompt[: lesson.shared]) for lesson in lessons]
-    order = sorted(range(len(lessons)), key=lambda n: len(lessons[n].answer))
+    groups = _alike(lessons)
+    readings, entering = [], []
+    for group in groups:
+        taken = [lessons[n] for n in group]
+        whose = torch.tensor([heads.index(x.prompt[: x.shared]) for x in taken], device=device)
+        reading, states = _prepare_group(backbone, taken, layers, shared, whose)
+        readings.append(reading)
+        entering.append(states)
+    order = [n for group in groups for n in group]
+    owners, targets = _in_one_row(backbone, [lessons[n].answer for n in order])
+    weights = torch.tensor([lessons[n].weight for n in order], device=device)[owners]
+    documents = torch.tensor([lessons[n].document for n in order], device=device)[owners]
+    numbers = torch.tensor(order, device=device)[owners]
+    return Prepared(torch.cat(entering), Joined(readings), targets, weights, documents, numbers)
+
+
+def _alike(lessons: Sequence[Lesson]) -> list[list[int]]:
+    """Numbers of lessons in groups with answers of similar length, the shorter lessons of each first."""
     groups: list[list[int]] = []
-    for n in order:
+    for n in sorted(range(len(lessons)), key=lambda n: len(lessons[n].answer)):
         if not groups or len(lessons[n].answer) > PADDED * len(lessons[groups[-1][0]].answer):
             groups.append([])
         groups[-1].append(n)
-    for group in groups:
-        group.sort(key=lambda n: _length(lessons[n]))
-    return [_prepare_group(backbone, lessons, group, layers, shared, whose) for group in groups]
+    return [sorted(group, key=lambda n: _length(lessons[n])) for group in groups]
 
 
 def _length(lesson: Lesson) -> int:
@@ -112,31 +116,20 @@ def _in_one_row(backbone: Backbone, texts: Sequence[Sequence[int]]) -> tuple[Ten
 
 
 def _prepare_group(
-    backbone: Backbone,
-    lessons: Sequence[Lesson],
-    group: Sequence[int],
-    layers: Sequence[int],
-    shared: Texts,
-    whose: Sequence[int],
-) -> Prepared:
-    device, taken = backbone.device, [lessons[n] for n in group]
-    behind = torch.tensor([whose[n] for n in group], device=device)
-    asked = torch.tensor([len(x.prompt) - x.shared - 1 for x in taken], device=device)
-    told = torch.tensor([len(x.answer) for x in taken], device=device)
-    owners, targets = _in_one_row(backbone, [x.answer for x in taken])
-    column = asked[owners] + torch.arange(len(owners), device=device) - (told.cumsum(0) - told)[owners]
-    texts = Texts.new(len(taken), device)
-    size = max(1, FROZEN // _length(taken[-1]))
+    backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int], shared: Texts, whose: Tensor
+) -> tuple[Reading, Tensor]:
+    """What the positions of some lessons read in the band, and the states [M, D] in which they enter it."""
+    device = backbone.device
+    asked = torch.tensor([len(x.prompt) - x.shared - 1 for x in lessons], device=device)
+    owners, _ = _in_one_row(backbone, [x.answer for x in lessons])
+    texts = Texts.new(len(lessons), device)
+    size = max(1, FROZEN // _length(lessons[-1]))
     entering = [
-        _frozen_pass(backbone, taken[i : i + size], layers, texts, slice(i, i + size), shared, behind[i : i + size])
-        for i in range(0, len(taken), size)
+        _frozen_pass(backbone, lessons[i : i + size], layers, texts, slice(i, i + size), shared, whose[i : i + size])
+        for i in range(0, len(lessons), size)
     ]
-    weights = torch.tensor([x.weight for x in taken], device=device)[owners]
-    documents = torch.tensor([x.document for x in taken], device=device)[owners]
-    reading = Reading(texts, owners, column, shared, behind)
-    return Prepared(
-        torch.cat(entering), reading, targets, weights, documents, torch.tensor(group, device=device)[owners]
-    )
+    column = asked[owners] + columns(owners, len(lessons))
+    return Reading(texts, owners, column, shared, whose), torch.cat(entering)
 
 
 @torch.no_grad()
@@ -152,8 +145,7 @@ def _frozen_pass(
     """States [M, D] entering the band; the band's keys and values of the prompts go to `texts[which]`."""
     parts = [(*x.prompt[x.shared :], *x.answer[:-1]) for x in lessons]
     owners, ids = _in_one_row(backbone, parts)
-    starts = accumulate((len(part) for part in parts), initial=0)
-    column = torch.arange(len(ids), device=ids.device) - torch.tensor(list(starts), device=ids.device)[owners]
+    column = columns(owners, len(lessons))
     asked = torch.tensor([len(x.prompt) - x.shared - 1 for x in lessons], device=ids.device)[owners]
     here = Texts.new(len(lessons), backbone.device)
     reading = Reading(here, owners, column, shared, behind)

@@ -81,67 +81,65 @@ class _Part:
         self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int, distil: float
     ) -> None:
         self.backbone, self.space, self.count = backbone, space, count
-        self.groups = _shared_out(prepare(backbone, lessons, space.layers), count)
+        self.prepared = _shared_out(prepare(backbone, lessons, space.layers), count)
         self.distil = distil
         self.taught = teacher_states(backbone, lessons, space.layers) if distil else {}
-        self.vocabulary = torch.unique(torch.cat([self._likely(group) for group in self.groups]))
+        self.vocabulary = torch.unique(self._likely())
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
 
     def keep(self, going: Tensor) -> None:
         """Leave out the positions of the documents that have ended; `going` is [N]."""
-        kept = [(group, going.to(group.documents.device)[group.documents]) for group in self.groups]
-        self.groups = [group.only(which) for group, which in kept if which.any()]
+        kept = going.to(self.prepared.documents.device)[self.prepared.documents]
+        if kept.any():
+            self.prepared = self.prepared.only(kept)
 
     @torch.no_grad()
-    def _likely(self, group: Prepared, best: int = 16) -> Tensor:
+    def _likely(self, best: int = 16) -> Tensor:
         """The targets, and the tokens the plain backbone, or its teacher, finds likeliest at any position."""
-        states = band_states(self.backbone, group, self.space.layers, lambda *_: None)
-        states = torch.cat([states, *(self.taught[n] for n in _numbers(group) if n in self.taught)])
+        states = band_states(self.backbone, self.prepared, self.space.layers, lambda *_: None)
+        states = torch.cat([states, *self.taught.values()])
         logits = self.backbone.part(self.backbone.family.head)(states)
-        return torch.cat([group.targets, logits.topk(best).indices.flatten()])
+        return torch.cat([self.prepared.targets, logits.topk(best).indices.flatten()])
 
     def losses(self, acting: Tensor) -> Tensor:
         """The mean negative log likelihood of each document's answers, [N]; zero where it has none."""
+        told = self.prepared
+        delta = own_delta(self.space, acting, told.documents)
+        states = band_states(self.backbone, told, self.space.layers, delta)
+        said = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
+        losses = -said.gather(1, torch.searchsorted(self.vocabulary, told.targets)[:, None])[:, 0]
+        losses = self._distilled(said, losses) if self.taught else losses
         total = torch.zeros(self.count, device=self.head.device)
-        for group in self.groups:
-            states = band_states(
-                self.backbone, group, self.space.layers, own_delta(self.space, acting, group.documents)
-            )
-            said = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
-            targets = torch.searchsorted(self.vocabulary, group.targets)
-            losses = -said.gather(1, targets[:, None])[:, 0]
-            losses = self._distilled(group, said, losses) if self.taught else losses
-            total = total.index_add(0, group.documents, losses * group.weights)
-        return total
+        return total.index_add(0, told.documents, losses * told.weights)
 
-    def _distilled(self, group: Prepared, said: Tensor, losses: Tensor) -> Tensor:
+    def _distilled(self, said: Tensor, losses: Tensor) -> Tensor:
         """Losses [M] in which the distance from the teacher has its share, where there is one."""
-        at = group.lessons
+        at = self.prepared.lessons
         has = torch.isin(at, torch.tensor(list(self.taught), device=at.device))
         if not has.any():
             return losses
-        states = torch.cat([self.taught[n] for n in _numbers(group) if n in self.taught])
+        states = torch.cat([self.taught[n] for n in _numbers(self.prepared) if n in self.taught])
         told = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
         apart = (told.exp() * (told - said[has])).sum(-1)
         losses = torch.where(has, (1 - self.distil) * losses, losses)
         return losses.index_add(0, has.nonzero()[:, 0], self.distil * apart)
 
 
-def _numbers(group: Prepared) -> list[int]:
-    """The numbers of a group's lessons, in the order of its positions."""
-    return list(dict.fromkeys(group.lessons.tolist()))
+def _numbers(prepared: Prepared) -> list[int]:
+    """The numbers of the lessons, in the order of their positions."""
+    return list(dict.fromkeys(prepared.lessons.tolist()))
 
 
 def teacher_states(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> dict[int, Tensor]:
     """By number of the lesson: final states [answer, D] of the plain backbone with the passage in its prompt."""
     numbers = [n for n, lesson in enumerate(lessons) if lesson.view]
+    if not numbers:
+        return {}
     viewed = [replace(lessons[n], prompt=lessons[n].view, shared=lessons[n].view_shared) for n in numbers]
-    found: dict[int, Tensor] = {}
-    for group in prepare(backbone, viewed, layers):
-        with torch.no_grad():
-            states = band_states(backbone, group, layers, lambda *_: None)
-        found |= {numbers[n]: states[group.lessons == n] for n in _numbers(group)}
-    return found
+    prepared = prepare(backbone, viewed, layers)
+    with torch.no_grad():
+        states = band_states(backbone, prepared, layers, lambda *_: None)
+    return {numbers[n]: states[prepared.lessons == n] for n in _numbers(prepared)}
 
 
 def interference(count: int, others: int, weight: float, generator: torch.Generator) -> Tensor:
@@ -162,9 +160,7 @@ def own_delta(space: InputSpace, acting: Tensor, documents: Tensor) -> Delta:
     return delta
 
 
-def _shared_out(groups: Sequence[Prepared], count: int) -> list[Prepared]:
-    """The groups with weights that add up to one for each document, over all groups."""
-    total = torch.zeros(count, device=groups[0].weights.device)
-    for group in groups:
-        total.index_add_(0, group.documents, group.weights)
-    return [replace(group, weights=group.weights / total[group.documents]) for group in groups]
+def _shared_out(prepared: Prepared, count: int) -> Prepared:
+    """The same with weights that add up to one for each document."""
+    total = torch.zeros(count, device=prepared.weights.device).index_add_(0, prepared.documents, prepared.weights)
+    return replace(prepared, weights=prepared.weights / total[prepared.documents])
