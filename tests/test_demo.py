@@ -20,7 +20,7 @@ BY_TEXT = {q.question: q for q in QUESTIONS}
 
 
 class FakeModel:
-    """Right in mode neurag unless two documents are needed; right in mode rag for one document only."""
+    """Right in mode neurag unless two documents are needed, in mode rag for one document, in mode hybrid always."""
 
     last = None
 
@@ -33,6 +33,8 @@ class FakeModel:
         told = BY_TEXT[question]
         mode = options.mode if options else "neurag"
         plain = mode == "neurag" and not (options and (options.force or options.without))
+        if mode == "hybrid":
+            return Answer(told.answers[0], mode, timing=Timing(prompt_tokens=300))
         if not plain and mode != "rag":
             return Answer("no idea", mode, timing=Timing(prompt_tokens=30))
         if mode == "rag":
@@ -98,24 +100,25 @@ def test_figures(shown):
         "closed book",
         "RAG (BM25 top-3)",
         "NeuRAG",
+        "hybrid (both)",
         "wrong-document neuron",
         "random neuron",
         "empty bank",
     ]
     assert {s.questions for s in result.scores} == {35}
-    assert [round(s.match * 35) for s in result.scores] == [0, 26, 29, 0, 0, 0]
-    assert [s.prompt_tokens for s in result.scores] == [30, 300, 30, 30, 30, 30]
+    assert [round(s.match * 35) for s in result.scores] == [0, 26, 29, 35, 0, 0, 0]
+    assert [s.prompt_tokens for s in result.scores] == [30, 300, 30, 300, 30, 30, 30]
     assert (result.unanswerable, result.abstained) == (5, 0.2)
     assert result.routing.among_fired == 1
     # the strongest neuron is the other one at the 3 questions about documents that disagree, and at one
     # question the "other" one is gold itself
     assert round(result.routing.first * 35) == 32
     assert (result.routing.wrong_unfired, result.routing.wrong_fired) == (0, 6)
-    kinds = {k.kind: (k.questions, k.neurag, k.rag) for k in result.kinds}
+    kinds = {k.kind: (k.questions, k.neurag, k.rag, k.hybrid) for k in result.kinds}
     assert kinds == {
-        "one document": (26, 1, 1),
-        "two documents": (6, 0, 0),
-        "documents that disagree": (3, 1, 0),
+        "one document": (26, 1, 1, 1),
+        "two documents": (6, 0, 0, 1),
+        "documents that disagree": (3, 1, 0, 1),
     }
 
 
@@ -126,6 +129,7 @@ def test_what_is_printed(shown, tmp_path):
     assert "gold answer: Ottoline Prewse (from founding)" in text
     assert "system match seconds per question prompt tokens" in text
     assert "NeuRAG was right in 83% of 35 questions, more often than RAG (74%)" in text
+    assert "(hybrid) it was 100%" in text
     assert "weakest on questions about two documents: 0% of 6" in text
     assert "declined to answer 20% of them" in text
     assert (tmp_path / "kept").is_dir()

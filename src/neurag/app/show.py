@@ -257,9 +257,10 @@ class DemoScreen:
                 f"{score.prompt_tokens:.0f}",
             )
             table.add_row(score.name, *figures, style="bold" if score.name == "NeuRAG" else "")
-        kinds = _table("questions about", "number", "NeuRAG", "RAG", right=(1, 2, 3))
+        kinds = _table("questions about", "number", "NeuRAG", "RAG", "hybrid", right=(1, 2, 3, 4))
         for kind in result.kinds:
-            kinds.add_row(kind.kind, str(kind.questions), f"{kind.neurag:.2f}", f"{kind.rag:.2f}")
+            matches = (f"{match:.2f}" for match in (kind.neurag, kind.rag, kind.hybrid))
+            kinds.add_row(kind.kind, str(kind.questions), *matches)
         self._console.print(table)
         self._console.print(kinds)
         told = result.routing

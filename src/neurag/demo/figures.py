@@ -16,7 +16,7 @@ from ..answer import Answer
 from ..evaluation.metrics import match
 from .corpus import Question
 
-NEURAG, RAG, CLOSED = "NeuRAG", "RAG (BM25 top-3)", "closed book"
+NEURAG, RAG, CLOSED, HYBRID = "NeuRAG", "RAG (BM25 top-3)", "closed book", "hybrid (both)"
 KINDS = {"single": "one document", "two_documents": "two documents", "conflict": "documents that disagree"}
 
 
@@ -55,12 +55,13 @@ class SystemScore:
 
 @dataclass(frozen=True)
 class KindScore:
-    """Match of two systems on the questions of one kind."""
+    """Match of three systems on the questions of one kind."""
 
     kind: str
     questions: int
     neurag: float
     rag: float
+    hybrid: float
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,13 @@ def score(name: str, trials: Sequence[Trial]) -> SystemScore:
     )
 
 
-def kinds(neurag: Sequence[Trial], rag: Sequence[Trial]) -> tuple[KindScore, ...]:
-    """Compare two systems by kind of question."""
+def kinds(neurag: Sequence[Trial], rag: Sequence[Trial], hybrid: Sequence[Trial]) -> tuple[KindScore, ...]:
+    """Compare three systems by kind of question."""
     scores = []
     for kind, name in KINDS.items():
-        ours, theirs = ([t.right for t in trials if t.question.type == kind] for trials in (neurag, rag))
-        if ours:
-            scores.append(KindScore(name, len(ours), fmean(ours), fmean(theirs)))
+        right = [[t.right for t in trials if t.question.type == kind] for trials in (neurag, rag, hybrid)]
+        if right[0]:
+            scores.append(KindScore(name, len(right[0]), *map(fmean, right)))
     return tuple(scores)
 
 
@@ -132,7 +133,7 @@ def routing(trials: Sequence[Trial]) -> RoutingScore:
 
 
 def _controls(result: DemoResult) -> list[SystemScore]:
-    return [score for score in result.scores if score.name not in (NEURAG, RAG, CLOSED)]
+    return [score for score in result.scores if score.name not in (NEURAG, RAG, CLOSED, HYBRID)]
 
 
 def closing(result: DemoResult) -> str:
@@ -147,6 +148,7 @@ def closing(result: DemoResult) -> str:
         f"NeuRAG was right in {ours.match:.0%} of {ours.questions} questions, {versus} RAG "
         f"({rag.match:.0%}), with {ours.prompt_tokens:.0f} prompt tokens instead of {rag.prompt_tokens:.0f}; "
         f"without the documents the model was right in {closed.match:.0%}.",
+        f"With passages in the prompt and the neurons beside them (hybrid) it was {result.score(HYBRID).match:.0%}.",
         f"The best control ({control.name}) reached {control.match:.0%}"
         + (": the answers come from the right neurons." if control.match <= 0.1 else ", more than it should."),
     ]

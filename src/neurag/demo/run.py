@@ -23,7 +23,7 @@ from ..answer import Answer
 from ..config import BATCH, DEFAULT_MODEL, RANDOM, AnswerOptions, NeuragError
 from ..evaluation.metrics import match
 from .corpus import Question, load_documents, load_questions
-from .figures import CLOSED, NEURAG, RAG, DemoResult, Trial, closing, kinds, routing, score
+from .figures import CLOSED, HYBRID, NEURAG, RAG, DemoResult, Trial, closing, kinds, routing, score
 
 if TYPE_CHECKING:
     from ..backbone import Backbone
@@ -91,7 +91,7 @@ def run_demo(keep: Path | None, show: Show, model: str = DEFAULT_MODEL) -> DemoR
         chunks=report.chunks,
         encode_seconds=report.seconds,
         scores=tuple(score(name, tried) for name, tried in trials.items()),
-        kinds=kinds(trials[NEURAG], trials[RAG]),
+        kinds=kinds(trials[NEURAG], trials[RAG], trials[HYBRID]),
         unanswerable=len(silent),
         abstained=fmean(silent),
         routing=routing(trials[NEURAG]),
@@ -110,6 +110,7 @@ def systems(documents: Sequence[Document], answerable: Sequence[Question]) -> tu
         System(CLOSED, lambda question: AnswerOptions(mode="closed", max_new_tokens=LONGEST)),
         System(RAG, lambda question: AnswerOptions(mode="rag", passages=3, max_new_tokens=LONGEST)),
         System(NEURAG, lambda question: AnswerOptions(mode="neurag", max_new_tokens=LONGEST)),
+        System(HYBRID, lambda question: AnswerOptions(mode="hybrid", passages=3, max_new_tokens=LONGEST)),
         System(
             "wrong-document neuron",
             lambda question: AnswerOptions(force=((wrong[question.id], 1.0),), max_new_tokens=LONGEST),
