@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from neurag.knowledge.asking import read_units
 from neurag.knowledge.candidates import Candidate, find_candidates
 from neurag.knowledge.coverage import coverage
-from neurag.knowledge.echoes import LETTERS, ask_back
+from neurag.knowledge.echoes import LETTERS, apart, ask_back
 from neurag.prompts import question_prompt
 from neurag.tasks.examples import TaskRow
 from neurag.tasks.matching import AROUND, LONGEST, SEGMENTS, UnitSpace, _groups, match_loss, matches
@@ -46,6 +46,20 @@ ROWS = [
 )
 def test_a_sentence_is_asked_back(answer, kind, sentence, asked):
     assert ask_back(Candidate(answer, sentence, kind), 9) == asked
+
+
+def test_answers_that_are_asked_back_share_no_words():
+    sentence, other = "The third generation has a port for Ada Pell.", "A third port was made in 1987."
+    told = [
+        ("third", sentence, -2.0), ("third generation", sentence, -2.5), ("generation has a port", sentence, -4.0),
+        ("third", other, -3.0), ("Ada Pell", sentence, -1.0), ("port for Ada Pell", sentence, -3.0),
+    ]  # fmt: skip
+    kept = apart([Candidate(answer, where, "phrase", score) for answer, where, score in told])
+    assert [(c.answer, c.sentence) for c in kept] == [
+        ("third generation", sentence),  # nearly as likely as what it holds
+        ("third", other),
+        ("Ada Pell", sentence),  # far more likely than what holds it
+    ]
 
 
 def test_a_long_sentence_is_cut_around_the_answer():

@@ -93,7 +93,7 @@ class EncodeOptions:
     """How many other neurons are added in those steps."""
     distil: float = 0.0
     """Share of the loss that is the distance from the backbone seeing the passage, where a question was written."""
-    parts: int = 2
+    parts: int = 3
     """The lessons of a document are dealt into this many parts, seen in turn."""
     batch: int = 12
     """Documents trained in one step."""

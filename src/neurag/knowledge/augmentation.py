@@ -24,10 +24,10 @@ from ..words import holds, words
 from .candidates import Candidate, find_candidates
 from .coverage import coverage, covers
 from .documents import Chunk
-from .echoes import ask_back
+from .echoes import apart, ask_back
 from .questions import Asked, Written, write_questions
 
-FORMAT = "15"
+FORMAT = "16"
 KINDS = ("questions", "echoes", "completions")
 EACH = 4
 """Words of a text for each answer that is asked back though a question covers it: what is beyond that in a short text
@@ -98,7 +98,7 @@ def _assemble(
     again = min(options.asked_back, len(passage) // EACH)
     echoes: dict[str, str] = {}
     completions: dict[str, str] = {}
-    for place, c in enumerate(found):
+    for place, c in enumerate(apart(found)):
         new, at = c.sentence not in sentences, c.sentence.find(c.answer)
         if place < again or (c not in covered and (new or place < options.asked_back)):
             echoes[ask_back(c, options.around)] = c.answer

@@ -70,6 +70,8 @@ class Candidate:
     sentence: str
     kind: str
     """date, number, name, phrase, or tail (the second half of a sentence in which nothing else is found)."""
+    score: float = 0.0
+    """Log odds that somebody asks for it."""
 
 
 class Span(NamedTuple):
@@ -105,7 +107,7 @@ class Passage:
 
     def candidate(self, span: Span) -> Candidate:
         """The span, for whoever writes the question."""
-        return Candidate(self.answer(span), self.sentences[span.sentence], self.kind(span))
+        return Candidate(self.answer(span), self.sentences[span.sentence], self.kind(span), self.score(span))
 
     def clues(self, span: Span) -> list[str]:
         """What can be seen of a span, by the names of the weights."""

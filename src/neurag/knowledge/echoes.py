@@ -12,11 +12,14 @@ backbone to see the two as alike (tasks/matching.py). Not here: which answers ar
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from .candidates import Candidate
 
 LETTERS = 10
 """Characters kept for each word kept on a side of the answer: scripts without spaces are cut, too."""
+NEARLY = 1.0
+"""Log odds by which the longer of two answers may be the less likely one."""
 OPENINGS = {"date": "what date", "name": "who or what", "number": "what number"}
 
 
@@ -29,6 +32,29 @@ def ask_back(candidate: Candidate, around: int) -> str:
     right = " ".join(after.split()[:around])[: LETTERS * around]
     asked = f"{left}{gap[0]}{_opening(candidate)}{gap[1]}{right}?"
     return asked[0].upper() + asked[1:]
+
+
+def apart(found: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that share no words, in their order: the longer of two where people ask for it about as often.
+
+    A neuron that learned "third" as well as "third generation" says "third" and stops.
+    """
+    runs = [(c.sentence, (start := place_of(c.answer, c.sentence)), start + len(c.answer)) for c in found]
+
+    def held(n: int) -> bool:
+        sentence, start, end = runs[n]
+        return any(
+            sentence == other and first <= start and end <= last and (first, last) != (start, end)
+            for (other, first, last), c in zip(runs, found, strict=True)
+            if c.score >= found[n].score - NEARLY
+        )
+
+    kept: list[int] = []
+    for n in sorted((n for n in range(len(found)) if not held(n)), key=lambda n: -found[n].score):
+        sentence, start, end = runs[n]
+        if not any(runs[k][0] == sentence and runs[k][1] < end and start < runs[k][2] for k in kept):
+            kept.append(n)
+    return [found[n] for n in sorted(kept)]
 
 
 def place_of(answer: str, sentence: str) -> int:
