@@ -62,6 +62,13 @@ def columns(owners: Tensor, count: int) -> Tensor:
     return found
 
 
+def in_one_row(texts: Sequence[Sequence[int]], owners: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The owner and the id of every token of some texts, one text after the other, [M] each."""
+    told = [(owner, token) for owner, text in zip(owners, texts, strict=True) for token in text]
+    owner, ids = torch.tensor(told, dtype=torch.long, device=device).view(-1, 2).T.contiguous()
+    return owner, ids
+
+
 class Texts:
     """Keys and values of N texts as far as they have been read, by layer [N, K, P, d]."""
 
@@ -91,10 +98,11 @@ class Texts:
                     _make_room(theirs, layer, len(other.lengths), mine[layer])
                     theirs[layer][which, :, : mine[layer].shape[2]] = mine[layer]
 
-    def with_added(self, layer: int, at: tuple[Tensor, Tensor], keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values with those of M tokens [M, K, d] at (text, column). They are kept, unless they have
-        gradients."""
-        room = int(at[1].max()) + 1
+    def with_added(
+        self, layer: int, at: tuple[Tensor, Tensor], room: int, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """All keys and values with those of M tokens [M, K, d] at (text, column), all below column `room`. They are
+        kept, unless they have gradients."""
         for held, new in ((self.keys, keys), (self.values, values)):
             _make_room(held, layer, len(self.lengths), new[:1].transpose(0, 1)[None].expand(-1, -1, room, -1))
         index = at[0][:, None], torch.arange(keys.shape[1], device=keys.device)[None], at[1][:, None]
@@ -146,7 +154,7 @@ class Reading:
 
     def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """`query` [M, H, d], scaled, `keys` and `values` [M, K, d] of the tokens -> [M, H, d]."""
-        own = self.texts.with_added(layer, (self.owners, self.column), keys, values)
+        own = self.texts.with_added(layer, (self.owners, self.column), self._seen.width, keys, values)
         told, mass = _part(query, self._rows, own, self._seen)
         if self.behind is None:
             return told

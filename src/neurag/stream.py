@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .backbone import Backbone
-from .segments import Texts, read
+from .segments import Texts, in_one_row, read
 
 
 class Stream:
@@ -39,7 +39,7 @@ class Stream:
     def extend(self, more: Sequence[Sequence[int]]) -> None:
         """Read more of every prefix."""
         if any(more):
-            read(self.backbone, self._texts, *_tokens(more, range(len(more)), self.backbone.device))
+            read(self.backbone, self._texts, *in_one_row(more, range(len(more)), self.backbone.device))
 
     def behind(self, whose: Sequence[int]) -> Behind:
         """New segments behind the prefixes of these numbers."""
@@ -56,17 +56,10 @@ class Behind:
 
     def read(self, which: Sequence[int], ids: Sequence[Sequence[int]]) -> Tensor:
         """Read more of some segments; the final states [n, D] of their last tokens."""
-        owners, tokens = _tokens(ids, which, self._backbone.device)
+        owners, tokens = in_one_row(ids, which, self._backbone.device)
         states = read(self._backbone, self._texts, owners, tokens, self._prefixes, self._whose)
         ends = torch.tensor([len(part) for part in ids], device=states.device).cumsum(0) - 1
         return states[ends]
-
-
-def _tokens(ids: Sequence[Sequence[int]], owners: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Owners and tokens, one after the other."""
-    told = [(owner, token) for owner, part in zip(owners, ids, strict=True) for token in part]
-    pairs = torch.tensor(told, dtype=torch.long, device=device).view(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
 
 
 def _common(parts: Sequence[Sequence[int]]) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..backbone import Backbone
 from ..hooks import on_each
-from ..segments import Joined, Reading, Texts, climb, columns, read
+from ..segments import Joined, Reading, Texts, climb, columns, in_one_row, read
 
 Delta = Callable[[int, Tensor, Tensor], Tensor | None]
 """(place in the band, input of the down projection, its output), [1, M, .] each -> the new output."""
@@ -75,7 +75,7 @@ def prepare(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]
     device = backbone.device
     heads = list(dict.fromkeys(lesson.prompt[: lesson.shared] for lesson in lessons))
     shared = Texts.new(len(heads), device)
-    owners, ids = _in_one_row(backbone, heads)
+    owners, ids = in_one_row(heads, range(len(heads)), backbone.device)
     if len(ids):
         read(backbone, shared, owners, ids)
     groups = _alike(lessons)
@@ -87,7 +87,7 @@ def prepare(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]
         readings.append(reading)
         entering.append(states)
     order = [n for group in groups for n in group]
-    owners, targets = _in_one_row(backbone, [lessons[n].answer for n in order])
+    owners, targets = in_one_row([lessons[n].answer for n in order], range(len(order)), device)
     weights = torch.tensor([lessons[n].weight for n in order], device=device)[owners]
     documents = torch.tensor([lessons[n].document for n in order], device=device)[owners]
     numbers = torch.tensor(order, device=device)[owners]
@@ -108,20 +108,13 @@ def _length(lesson: Lesson) -> int:
     return len(lesson.prompt) - lesson.shared + len(lesson.answer)
 
 
-def _in_one_row(backbone: Backbone, texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Owner and id of every token, [M] each."""
-    sizes = torch.tensor([len(text) for text in texts], device=backbone.device)
-    owners = torch.arange(len(texts), device=backbone.device).repeat_interleave(sizes)
-    return owners, torch.tensor([token for text in texts for token in text], dtype=torch.long, device=backbone.device)
-
-
 def _prepare_group(
     backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int], shared: Texts, whose: Tensor
 ) -> tuple[Reading, Tensor]:
     """What the positions of some lessons read in the band, and the states [M, D] in which they enter it."""
     device = backbone.device
     asked = torch.tensor([len(x.prompt) - x.shared - 1 for x in lessons], device=device)
-    owners, _ = _in_one_row(backbone, [x.answer for x in lessons])
+    owners, _ = in_one_row([x.answer for x in lessons], range(len(lessons)), device)
     texts = Texts.new(len(lessons), device)
     size = max(1, FROZEN // _length(lessons[-1]))
     entering = [
@@ -144,7 +137,7 @@ def _frozen_pass(
 ) -> Tensor:
     """States [M, D] entering the band; the band's keys and values of the prompts go to `texts[which]`."""
     parts = [(*x.prompt[x.shared :], *x.answer[:-1]) for x in lessons]
-    owners, ids = _in_one_row(backbone, parts)
+    owners, ids = in_one_row(parts, range(len(parts)), backbone.device)
     column = columns(owners, len(lessons))
     asked = torch.tensor([len(x.prompt) - x.shared - 1 for x in lessons], device=ids.device)[owners]
     here = Texts.new(len(lessons), backbone.device)
