@@ -82,9 +82,11 @@ def build(bank: Bank, backbone: Backbone, calibration: Calibration, chunks: Sequ
                 templates += [(found[c.id].keys, found[c.id].positions) for c in group]
             continue
         rng, rows = np.random.default_rng(first), []
+        told = [(chunk.document.title, chunk.text) for chunk in group[: max(0, real - first)]]
+        made = chunk_keys(backbone, calibration, told)
         for number, chunk in enumerate(group, first):
             if number < real:
-                keys = chunk_keys(backbone, calibration, chunk.document.title, chunk.text)
+                keys = next(made)
                 templates += [keys] if real < len(chunks) else []
             else:
                 keys = jittered(*templates[number % len(templates)], rng)

@@ -40,10 +40,11 @@ from neurag.backbone import Backbone, cache_folder, processor_format
 from neurag.config import EncodeOptions, RouteOptions
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
-from neurag.knowledge.calibration import Calibration, load_calibration, routing_states
+from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk, Document, chunk_document
 from neurag.knowledge.keys import chunk_keys, keys_version
 from neurag.knowledge.retrieval import Passages
+from neurag.knowledge.states import routing_states
 from neurag.loading import load_backbone
 from neurag.prompts import question_prompt
 
@@ -51,6 +52,8 @@ SETS = ("popqa", "squad_same_article", "nq_open_oracle", "hotpotqa", "2wikimulti
 """Routing's settings were picked on questions of the first four; the last has been looked at by nobody."""
 QUICK_QUESTIONS, ROWS, ROUTED_ROWS = 60, 5000, 12
 PROMPT_TOKENS, ANSWER_TOKENS = 64, 16
+GROUP = 16
+"""Chunks whose keys are made together."""
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -67,7 +70,9 @@ def keys_of(backbone: Backbone, calibration: Calibration, stem: str, chunks: Seq
     key = hashlib.sha256(told.encode()).hexdigest()[:16]
     path = cache_folder() / "benchmarks" / f"keys-{stem}-{key}.npz"
     if not path.exists():
-        made = [chunk_keys(backbone, calibration, c.document.title, c.text) for c in tracked(chunks, f"{stem}: keys")]
+        told = [(c.document.title, c.text) for c in chunks]
+        groups = [told[at : at + GROUP] for at in range(0, len(told), GROUP)]
+        made = [k for group in tracked(groups, f"{stem}: keys") for k in chunk_keys(backbone, calibration, group)]
         arrays = {
             "lengths": np.array([len(k) for k, _ in made], np.int64),
             "keys": np.concatenate([k for k, _ in made]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,20 @@ def make_tiny(folder: Path, family: str = "llama", seed: int = 0, layers: int = 
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def units_of(backbone, ids: list[int]):
+    """[depth, T, F] inputs of every down projection in a forward pass of one text by itself."""
+    import torch
+
+    from neurag.hooks import read_input
+
+    seen: list = []
+    with torch.no_grad(), ExitStack() as stack:
+        for layer in range(backbone.depth):
+            stack.enter_context(read_input(backbone.down_projection(layer), seen.append))
+        backbone.model(input_ids=torch.tensor([ids]), use_cache=False)
+    return torch.cat(seen).float()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import torch
 
 from neurag.knowledge import asking
 from neurag.knowledge.asking import NAMES, asked_directions
-from neurag.knowledge.calibration import load_calibration
+from neurag.knowledge.calibration import neutral_texts, unit_statistics
 
 LINES = files("neurag.knowledge").joinpath("neutral/questions.tsv").read_text(encoding="utf-8").strip().split("\n")
 
@@ -28,19 +28,19 @@ def test_directions_have_unit_size_on_the_questions(tiny, tiny_calibration):
 
 def test_an_unseen_wording_about_an_unseen_name_is_told_apart(plain):
     # the plain backbone: with the task adapter a question without a passage is mostly one of not being answered
-    calibration, layer = load_calibration(plain), plain.depth - 6
+    layer = plain.depth - 6
+    _, spread = unit_statistics(plain, neutral_texts()[0])
     known = ["\t".join(line.split("\t")[:2]) for line in LINES]
-    directions, mean = asked_directions(plain, known, calibration.unit_scale)
+    directions, mean = asked_directions(plain, known, spread)
     random = torch.randn(8, plain.ffn_width, generator=torch.Generator().manual_seed(0))
-    random /= asking.floored(calibration.unit_scale)[layer]
+    random /= asking.floored(spread)[layer]
+    wordings = [w.format(n) for line in known for w in line.split("\t") for n in NAMES]
+    units = asking._last_units(plain, [*wordings, *(line.split("\t")[2].format("Veldenbrook") for line in LINES)])
+    learned, asked = (units[:, layer] - mean[layer]).split([len(wordings), len(LINES)])
 
     def told_apart(rows):
-        def read(questions):
-            return (asking._last_units(plain, questions)[:, layer] - mean[layer]) @ rows.T
-
-        learned = torch.stack([read([w.format(n) for w in line.split("\t") for n in NAMES]).mean(0) for line in known])
-        asked = read([line.split("\t")[2].format("Veldenbrook") for line in LINES])
-        nearest = torch.cdist(asked, learned).argmin(1)
+        read = (learned @ rows.T).view(len(LINES), -1, len(rows)).mean(1)
+        nearest = torch.cdist(asked @ rows.T, read).argmin(1)
         return float((nearest == torch.arange(len(LINES))).float().mean())
 
     found = told_apart(directions[layer])

@@ -13,7 +13,7 @@ from neurag.knowledge.documents import Document, chunk_document
 from neurag.knowledge.pipeline import encode
 from neurag.model import Model
 
-FEW, SHORT = AugmentOptions(questions=6), replace(EncodeOptions(), steps=24)
+FEW, SHORT = AugmentOptions(questions=6, asked_back=6), EncodeOptions()
 ODD = {
     "german": "Die Mühle von Oskerby wurde 1987 eröffnet und wird von Ilse Maranth geleitet. Der Hund heißt Pim.",
     "chinese": "奥斯克比磨坊于1987年开业，由伊尔莎·马兰特经营。",

@@ -7,14 +7,15 @@ import torch
 from neurag.config import RouteOptions
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
-from neurag.knowledge.calibration import load_calibration, routing_states
+from neurag.knowledge.calibration import load_calibration
 from neurag.knowledge.keys import chunk_keys, lower_case
+from neurag.knowledge.states import routing_states
 from neurag.prompts import render
 
 
 def test_words_with_capitals_have_keys_in_lower_case_too(tiny, tiny_calibration):
-    keys, positions = chunk_keys(tiny, tiny_calibration, "", "it stands in Oskerby now.")
-    plain, _ = chunk_keys(tiny, tiny_calibration, "", "it stands in oskerby now.")
+    texts = [("", "it stands in Oskerby now."), ("", "it stands in oskerby now.")]
+    (keys, positions), (plain, _) = chunk_keys(tiny, tiny_calibration, texts)
     # the tiny tokenizer has a token a character
     assert (len(plain), len(keys)) == (25, 25 + len("Oskerby"))
     second = {int(p) - 25: key for p, key in zip(positions, keys, strict=True) if p >= 25}
@@ -24,7 +25,7 @@ def test_words_with_capitals_have_keys_in_lower_case_too(tiny, tiny_calibration)
 
 
 def test_keys_stand_by_falling_salience(tiny, tiny_calibration):
-    keys, _ = chunk_keys(tiny, tiny_calibration, "The mill", "It stands in Oskerby.")
+    [(keys, _)] = chunk_keys(tiny, tiny_calibration, [("The mill", "It stands in Oskerby.")])
     salience = tiny_calibration.salience(torch.from_numpy(keys).float())
     assert (salience[1:] <= salience[:-1] + 0.05).all()  # stored in half precision
 
@@ -43,7 +44,7 @@ def test_a_question_typed_in_lower_case_finds_the_name(real):
     calibration = load_calibration(real)
     texts = ["The Washington Redskins play in Landover.", "The Johnstown Redbacks play in Parnell.",
              "A redshirt freshman is based out of the roster."]  # fmt: skip
-    made = [chunk_keys(real, calibration, "", text) for text in texts]
+    made = list(chunk_keys(real, calibration, [("", text) for text in texts]))
     batch = IndexBatch(
         ids=list("abc"), document_ids=list("abc"), labels=[()] * 3, timestamps=[""] * 3, trusts=[None] * 3,
         lengths=np.array([len(k) for k, _ in made]), keys=np.concatenate([k for k, _ in made]),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurag.knowledge.asking import read_units
+from conftest import units_of
 from neurag.knowledge.candidates import Candidate, find_candidates
 from neurag.knowledge.coverage import coverage
 from neurag.knowledge.echoes import LETTERS, apart, ask_back
@@ -119,9 +119,7 @@ def test_packed_prompts_do_not_see_each_other(tiny):
     space, one = UnitSpace.of(tiny), matches(tiny, ROWS, seed=0)[0]
     told = []
     for tail in (*one.echoes, *one.questions):
-        with torch.no_grad():
-            seen = read_units(tiny, torch.tensor([[*one.head, *tail]]))
-        x = torch.stack([seen[layer][0, -1] for layer in space.layers])
+        x = units_of(tiny, [*one.head, *tail])[list(space.layers), -1]
         told.append((x - space.mean) / space.spread)
     units = torch.stack(told)
     losses = [_likeness_loss(units, one), _likeness_loss(torch.einsum("nlf,lrf->nlr", units, space.read), one)]

@@ -23,6 +23,8 @@ import torch
 from platformdirs import user_cache_path
 from torch import nn
 
+from .projection import Projection
+
 
 @dataclass(frozen=True)
 class Family:
@@ -52,6 +54,8 @@ class Backbone:
     family: Family
     reading: Backbone | None = None
     """The model that reads and writes, where that is another (`reader`)."""
+    routing: Projection | None = None
+    """The space in which keys and queries are compared, where it was trained."""
 
     @property
     def layers(self) -> list[nn.Module]:

@@ -137,6 +137,36 @@ class TaskOptions:
 
 
 @dataclass(frozen=True)
+class RoutingOptions:
+    """How the routing projection is trained (tasks/routing.py)."""
+
+    layer: int | None = None
+    """rho, behind how many layers questions and documents are compared; left out: a third of the depth."""
+    steps: int = 600
+    """Optimiser steps, at most."""
+    questions: int = 48
+    """Questions of a step, whose documents compete with one another."""
+    learning_rate: float = 1e-3
+    """Adam's rate at its highest; it falls linearly to zero."""
+    temperature: float = 0.05
+    """What scores, 0..1, are divided by."""
+    hold_out: float = 0.1
+    """Share of the documents that training is judged by, by their hash."""
+    check_every: int = 50
+    """Steps between checks on them, and between checkpoints."""
+    patience: int = 4
+    """Checks without a lower loss on them after which training ends."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "questions", "check_every", "patience"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.hold_out < 1:
+            raise UsageError(f"--hold-out must be between 0 and 1, not {self.hold_out}")
+
+
+@dataclass(frozen=True)
 class MineOptions:
     """How FFN units that process relevant and irrelevant contexts are found."""
 

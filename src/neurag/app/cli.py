@@ -1,9 +1,9 @@
-"""The command line: `neurag encode`, `ask`, `bank ...`, `eval`, `rows`, `mine`, `harden` and `demo`.
+"""The command line: `neurag encode`, `ask`, `bank ...`, `eval`, `rows`, `train-...`, `mine`, `harden` and `demo`.
 
 Each option is written once, in config.py: its dataclasses become the flags here, and their field docstrings
 the help. Heavy modules are imported inside the commands, so `neurag --help` answers at once. Not here: the
-commands of `neurag bank` (`bank_commands.py`), `eval` and `rows` (`eval_commands.py`), `train-task` and `mine`, how
-things look (`show.py`, `progress.py`), the work itself.
+commands of `neurag bank` (`bank_commands.py`), `eval` and `rows` (`eval_commands.py`), training (`task_commands.py`)
+and `mine` (`robust_commands.py`), how things look (`show.py`, `progress.py`), the work itself.
 
 Exit codes: 0 done, 1 a failure (one line on stderr), 2 wrong usage.
 
@@ -61,6 +61,7 @@ app.command(bank_app)
 app.command(eval_commands.evaluate, name="eval")
 app.command(eval_commands.rows)
 app.command(task_commands.train_task, name="train-task")
+app.command(task_commands.train_routing, name="train-routing")
 app.command(robust_commands.mine)
 app.command(robust_commands.harden)
 
@@ -240,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _told(error: BaseException, tokens: Sequence[str]) -> str:
     """What went wrong, for a person."""
     if isinstance(error, KeyboardInterrupt):
-        return STOPPED if {"encode", "mine", "harden", "train-task"} & set(tokens) else "stopped"
+        return STOPPED if {"encode", "mine", "harden", "train-task", "train-routing"} & set(tokens) else "stopped"
     if isinstance(error, (NeuragError, CycloptsError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

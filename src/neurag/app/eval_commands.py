@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ..evaluation.data import Broken
+    from ..evaluation.data import Broken, Row
     from ..evaluation.results import Result
     from ..evaluation.sweep import Swept
 
@@ -140,6 +140,21 @@ def rows(file: Path, /, *, output: RowsFile, format: str | None = None) -> None:
             raise UsageError(f"{file} gave no row: name its format with --format")
     said.close()
     show_line(errors(), f"{count} rows in {output}")
+
+
+def sound_rows(data: Path, limit: int | None) -> list[Row]:
+    """The first so many sound rows of a file; broken ones are named on stderr."""
+    from ..evaluation.data import Row, read_rows, sharing
+
+    said = BrokenRows(errors())
+    rows = []
+    for item in sharing(read_rows(data, limit)):
+        if isinstance(item, Row):
+            rows.append(item)
+        else:
+            said(item)
+    said.close()
+    return rows
 
 
 class BrokenRows:

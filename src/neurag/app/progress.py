@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..knowledge.pipeline import Progress
     from ..robust.mining import MineProgress
     from ..robust.tuning import TuneProgress
+    from ..tasks.routing import RoutingProgress
     from ..tasks.training import TaskProgress
 
 
@@ -95,6 +96,16 @@ class TaskMeter(Meter):
         losses = [f"{name} {loss:.2f}" for name, loss in both if loss is not None]
         pace = ", ".join([*losses, f"{told.tokens_per_second:.0f} tokens/s", _left(told.seconds_left)])
         self.show("training", told.step, told.steps, "steps", pace)
+
+
+class RoutingMeter(Meter):
+    """A callback for `train_routing`."""
+
+    def __call__(self, told: RoutingProgress) -> None:
+        """Show one report."""
+        losses = [f"{name} {loss:.2f}" for name, loss in (("loss", told.loss), ("held out", told.held_loss)) if loss]
+        unit = "steps" if told.stage == "training" else "texts"
+        self.show(told.stage, told.done, told.total, unit, ", ".join([*losses, _left(told.seconds_left)]))
 
 
 class MineMeter(Meter):

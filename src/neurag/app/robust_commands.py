@@ -20,6 +20,7 @@ from cyclopts import Parameter
 from ..config import DEFAULT_MODEL, MineOptions, UsageError
 from ..robust.options import HardenOptions
 from .bank_commands import Flag, errors, output
+from .eval_commands import sound_rows
 from .progress import clock
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def mine(
 
     if plots:
         need_matplotlib()
-    rows = _rows(data, options.limit)
+    rows = sound_rows(data, options.limit)
     retrieve = None if contexts == "labels" else _retriever(rows, contexts, embedder, splade)
     backbone = load_backbone(model).reader
     with MineMeter(errors()) as progress:
@@ -127,7 +128,7 @@ def harden(
     from ..robust.hardening import plan
 
     check_folder(output)
-    rows = _rows(data, limit)
+    rows = sound_rows(data, limit)
     learned, held = parted(_questions(rows), hold_out)
     backbone = load_backbone(_base(model) if start == "plain" else model, device).reader
     if dry_run:
@@ -218,21 +219,6 @@ def _show_hardened(done: Hardened, before: dict[str, float], after: dict[str, fl
     if "match" in before and "match" in after:
         told = f"match {before['match']:.2f} before, {after['match']:.2f} after"
         show_line(output(), f"{told} on {before['questions']:.0f} questions held out")
-
-
-def _rows(data: Path, limit: int | None) -> list[Row]:
-    from ..evaluation.data import Row, read_rows, sharing
-    from .eval_commands import BrokenRows
-
-    said = BrokenRows(errors())
-    rows = []
-    for item in sharing(read_rows(data, limit)):
-        if isinstance(item, Row):
-            rows.append(item)
-        else:
-            said(item)
-    said.close()
-    return rows
 
 
 def _questions(rows: Sequence[Row]) -> list[Question]:

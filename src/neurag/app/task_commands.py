@@ -1,6 +1,6 @@
-"""The command `neurag train-task`: a task adapter for a backbone, from passages, questions and answers.
+"""The commands that train what all documents of a backbone share: `neurag train-task` and `neurag train-routing`.
 
-Not here: training (tasks/training.py), errors and exit codes (`cli.py`).
+Not here: training (tasks/training.py, tasks/routing.py), errors and exit codes (`cli.py`).
 
     $ neurag train-task rows.jsonl --output my-adapter
     $ neurag encode handbook/ --bank handbook.bank --model smollm2-135m-instruct+my-adapter
@@ -13,7 +13,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..config import BASE_MODEL, TaskOptions
+from ..config import BASE_MODEL, DEFAULT_MODEL, RoutingOptions, TaskOptions, UsageError
 from .bank_commands import errors
 
 TaskFlags = Annotated[TaskOptions, Parameter(name="*")]
@@ -24,7 +24,8 @@ LessonsFlag = Annotated[
     Path | None, Parameter(help="JSONL of questions written about passages, matched beside the sentences asked back.")
 ]
 AdapterFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the adapter.")]
-TASK = TaskOptions()
+RoutingFlags = Annotated[RoutingOptions, Parameter(name="*")]
+TASK, ROUTING = TaskOptions(), RoutingOptions()
 
 
 def train_task(
@@ -68,3 +69,46 @@ def train_task(
         report = train_task(backbone, examples, passages, options, output, progress, lora)
     done = f"{report.examples} passages read, {report.matches} matched with questions"
     show_line(errors(), f"{done}, in {report.steps} steps: use it as --model {model}+{output}")
+
+
+def train_routing(
+    data: Path,
+    /,
+    *,
+    output: AdapterFolder,
+    model: str = DEFAULT_MODEL,
+    limit: int | None = None,
+    options: RoutingFlags = ROUTING,
+) -> None:
+    """Teach a bank to find documents: where in the model's states questions are like what answers them.
+
+    Afterwards MODEL+FOLDER uses it, with the task adapter in that folder, if one is there. Documents of new banks need
+    no training; banks that are there already keep what they were made with.
+
+    A stopped run goes on where it was when the same command is given again.
+
+    Args:
+        data: Questions with documents labelled relevant or not: the rows of docs/data.md.
+        model: A hub name, a folder, or MODEL+ADAPTER: the model in which neurons are to act.
+        limit: Take the first so many sound rows.
+    """
+    from ..loading import load_backbone
+    from ..tasks.routing import RoutingRow, train_routing
+    from .eval_commands import sound_rows
+    from .progress import RoutingMeter
+    from .show import show_line
+
+    rows = []
+    for row in sound_rows(data, limit):
+        gold, others = (
+            tuple((doc.title, doc.text) for doc in row.docs if doc.relevant is kind) for kind in (True, False)
+        )
+        rows += [RoutingRow(row.question, gold, others)] if gold else []
+    if not rows:
+        raise UsageError(f"no row of {data} has a document that is labelled relevant (docs/data.md)")
+    with RoutingMeter(errors()) as progress:
+        report = train_routing(load_backbone(model), rows, options, output, progress)
+    told = f"{report.questions} questions, {report.documents} documents, {report.steps} steps"
+    fell = f"loss on {report.held_out} questions held out {report.held_loss_before:.2f} -> {report.held_loss:.2f}"
+    base = model.rpartition("+")[0] or model
+    show_line(errors(), f"{told}; {fell}: use it as --model {base}+{output}")

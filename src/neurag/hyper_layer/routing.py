@@ -27,8 +27,9 @@ from torch import Tensor
 from ..backbone import Backbone
 from ..config import RouteOptions
 from ..knowledge.bank import IndexBatch
-from ..knowledge.calibration import Calibration, prompt_states
+from ..knowledge.calibration import Calibration
 from ..knowledge.chance import Yardstick
+from ..knowledge.states import span_states
 from ..packing import PackedMatrix
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
@@ -219,4 +220,4 @@ class Router:
 @torch.no_grad()
 def question_states(backbone: Backbone, calibration: Calibration, question: str) -> Tensor:
     """[T, key_width] queries of a question's own tokens inside its prompt."""
-    return calibration.project(prompt_states(backbone, question_prompt(backbone, question), calibration.layer))
+    return calibration.project(next(span_states(backbone, [question_prompt(backbone, question)], calibration.layer)))

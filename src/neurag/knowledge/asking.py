@@ -15,14 +15,13 @@ Not here: the input space built from them (neurons.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
 from ..backbone import Backbone
-from ..hooks import read_input
 from ..prompts import question_prompt
+from .states import last_units
 
 NAMES = ("Marlow", "the Dunmore barn", "Anna Hale")
 ASKED = 8
@@ -66,24 +65,7 @@ def _discriminant(units: Tensor, kinds: Tensor) -> Tensor:
     return directions / size  # with a fixed sign: a singular vector's is arbitrary
 
 
-@torch.no_grad()
 def _last_units(backbone: Backbone, questions: Sequence[str]) -> Tensor:
     """[n, depth, F] inputs of every down projection at the last prompt token."""
     prompts = [question_prompt(backbone, question).ids for question in questions]
-    out = torch.zeros(len(prompts), backbone.depth, backbone.ffn_width)
-    for length in sorted({len(prompt) for prompt in prompts}):  # equal lengths need no padding
-        rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
-        seen = read_units(backbone, torch.tensor([prompts[row] for row in rows], device=backbone.device))
-        out[rows] = torch.stack([x[:, -1].float() for x in seen], 1).cpu()
-    return out
-
-
-@torch.no_grad()
-def read_units(backbone: Backbone, ids: Tensor) -> list[Tensor]:
-    """The units of every layer, [B, T, F] each: the inputs of its down projection. `ids` is [B, T], unpadded."""
-    seen: list[Tensor] = []
-    with ExitStack() as stack:
-        for layer in range(backbone.depth):
-            stack.enter_context(read_input(backbone.down_projection(layer), seen.append))
-        backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-    return seen
+    return torch.stack([units[:, 0].cpu() for units in last_units(backbone, prompts, [1] * len(prompts))])

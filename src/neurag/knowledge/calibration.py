@@ -11,7 +11,6 @@ and training (encoder.py).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,11 +23,12 @@ from torch import Tensor
 from ..backbone import Backbone, cache_folder, processor_format
 from ..config import NeuragError
 from ..files import swapped
-from ..hooks import read_input, read_output
-from ..prompts import Prompt, render
-from .asking import asked_directions, read_units
+from ..projection import Projection
+from ..prompts import render
+from .asking import asked_directions
 from .chance import Yardstick
 from .folder import CALIBRATION
+from .states import last_units, span_states
 
 KEY_WIDTH = 128
 NEUTRAL_KEYS = 16_384
@@ -45,7 +45,7 @@ class Calibration:
     mean: Tensor
     """[D] mean of the neutral states."""
     whiten: Tensor
-    """[D, key_width] whitening onto the leading principal axes."""
+    """[D, key_width] the trained projection, or a whitening onto the leading principal axes."""
     neutral: Tensor
     """[n, key_width] neutral keys, in text order: what chance matches look like."""
     unit_mean: Tensor
@@ -62,7 +62,7 @@ class Calibration:
 
     def project(self, hidden: Tensor) -> Tensor:
         """[T, D] states of the routing layer -> [T, key_width] unit vectors: norm(P w(h))."""
-        return torch.nn.functional.normalize((hidden.float() - self.mean) @ self.whiten, dim=-1)
+        return Projection(self.layer, self.mean, self.whiten)(hidden)
 
     def salience(self, queries: Tensor) -> Tensor:
         """g: how surprising an exact match of each token would be, in deviations. [T, key_width] -> [T]."""
@@ -72,7 +72,9 @@ class Calibration:
 def load_calibration(backbone: Backbone) -> Calibration:
     """The backbone's calibration, computed on first use (about 20 s on two cores) and then cached."""
     text, questions = neutral_texts()
-    key = hashlib.sha256(f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{text}{questions}".encode()).hexdigest()[:16]
+    trained = backbone.routing.fingerprint if backbone.routing else ""
+    told = f"{FORMAT}{backbone.fingerprint}{KEY_WIDTH}{trained}{text}{questions}"
+    key = hashlib.sha256(told.encode()).hexdigest()[:16]
     path = cache_folder() / "calibration" / f"{key}.safetensors"
     if not path.exists():
         save_calibration(path, calibrate(backbone, text, questions))
@@ -117,20 +119,32 @@ def save_calibration(path: Path, made: Calibration) -> None:
 @torch.no_grad()
 def calibrate(backbone: Backbone, text: str, questions: str) -> Calibration:
     """Read the neutral text once as documents and once as answers, and the neutral questions."""
-    lines = _topics(text)
-    layer = max(1, round(backbone.depth / 3))
-    states = torch.cat(list(_document_states(backbone, [body for _, body in lines], layer)))
-    mean = states.mean(0)
-    values, axes = torch.linalg.eigh(torch.cov((states - mean).T))
-    width = min(KEY_WIDTH, backbone.width)
-    values, axes = values.flip(0)[:width], axes.flip(1)[:, :width]
-    whiten = axes / torch.sqrt(values + 1e-3 * values.mean())
-    neutral = torch.nn.functional.normalize((states - mean) @ whiten, dim=-1)[:NEUTRAL_KEYS]
-    tensors = (mean, whiten, neutral, *calibrate_units(backbone, text, questions))
+    layer = backbone.routing.layer if backbone.routing else routing_layer(backbone)
+    states = neutral_states(backbone, text, layer)
+    found = backbone.routing or whitening(states, layer)
+    tensors = (found.mean, found.matrix, found(states)[:NEUTRAL_KEYS], *calibrate_units(backbone, text, questions))
     digest = hashlib.sha256(str(layer).encode())
     for tensor in tensors:
         digest.update(tensor.float().cpu().numpy().tobytes())
     return Calibration(layer, *tensors, version=digest.hexdigest()[:16])
+
+
+def routing_layer(backbone: Backbone) -> int:
+    """rho where nothing was trained."""
+    return max(1, round(backbone.depth / 3))
+
+
+def neutral_states(backbone: Backbone, text: str, layer: int) -> Tensor:
+    """[T, D] states of the neutral text, topic by topic."""
+    return torch.cat(list(span_states(backbone, [render(backbone, body) for _, body in _topics(text)], layer)))
+
+
+def whitening(states: Tensor, layer: int, width: int = KEY_WIDTH) -> Projection:
+    """Onto the `width` leading principal axes of states [T, D], or as many as there are, each with unit spread."""
+    mean = states.mean(0)
+    values, axes = torch.linalg.eigh(torch.cov((states - mean).T))
+    values, axes = values.flip(0)[:width], axes.flip(1)[:, :width]
+    return Projection(layer, mean, axes / torch.sqrt(values + 1e-3 * values[:KEY_WIDTH].mean()))
 
 
 @torch.no_grad()
@@ -147,61 +161,17 @@ def _topics(text: str) -> list[list[str]]:
     return [line.split("\t", 1) for line in text.splitlines() if "\t" in line]
 
 
-def _document_states(backbone: Backbone, texts: list[str], layer: int) -> Iterator[Tensor]:
-    for text in texts:
-        yield routing_states(backbone, text, layer)
-
-
-@torch.no_grad()
-def routing_states(backbone: Backbone, text: str, layer: int) -> Tensor:
-    """[T, D] outputs of layer `layer` (1 = after the first) for the tokens of a text inside a user message.
-
-    Living inside the chat template puts keys where queries live, and keeps attention sinks off the text.
-    """
-    return prompt_states(backbone, render(backbone, text), layer)
-
-
-@torch.no_grad()
-def prompt_states(backbone: Backbone, prompt: Prompt, layer: int) -> Tensor:
-    """[T, D] outputs of layer `layer` for the tokens of a prompt's span."""
-    ids = torch.tensor([prompt.ids], device=backbone.device)
-    kept: list[Tensor] = []
-    with read_output(backbone.layers[layer - 1], kept.append):
-        run_layers(backbone, ids, layer)
-    return kept[0][0, prompt.span[0] : prompt.span[1]].float()
-
-
-class _Enough(Exception):
-    """Raised by a hook to leave a forward pass whose upper layers are not needed."""
-
-
-def run_layers(backbone: Backbone, ids: Tensor, layers: int) -> None:
-    """Run the first `layers` layers only; hooks on them see what they need. `ids` is [1, T]."""
-
-    def stop(_: Tensor) -> None:
-        raise _Enough
-
-    if layers >= backbone.depth:
-        backbone.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-        return
-    try:
-        with read_input(backbone.layers[layers], stop):
-            backbone.model(input_ids=ids, use_cache=False)
-    except _Enough:
-        pass
-
-
 @torch.no_grad()
 def unit_statistics(backbone: Backbone, text: str) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each unit, [depth, F], over the last prompt token and the first 24 answer tokens of every
     third neutral topic."""
     total = torch.zeros(backbone.depth, backbone.ffn_width, device=backbone.device)
     square, count = torch.zeros_like(total), 0
-    for topic, body in _topics(text)[::3]:
-        prompt = render(backbone, f"Tell me about {topic}.").ids
-        answer = backbone.tokenizer(body, add_special_tokens=False).input_ids[:24]
-        ids = torch.tensor([[*prompt, *answer]], device=backbone.device)
-        units = torch.stack([x[0, len(prompt) - 1 :] for x in read_units(backbone, ids)]).float()  # [depth, T, F]
+    topics = _topics(text)[::3]
+    prompts = [render(backbone, f"Tell me about {topic}.").ids for topic, _ in topics]
+    answers = [backbone.tokenizer(body, add_special_tokens=False).input_ids[:24] for _, body in topics]
+    said = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+    for units in last_units(backbone, said, [1 + len(answer) for answer in answers]):  # [depth, n, F]
         total += units.sum(1)
         square += (units**2).sum(1)
         count += units.shape[1]

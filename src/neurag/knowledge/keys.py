@@ -5,20 +5,24 @@ are kept: people ask for "washington redskins", and the tokens of a lower-case n
 name as documents write it (docs/fidelity.md). Keys are ordered by salience so that a coarse search can read the
 first few only; `positions` remembers where each token stood. Not here: scoring (hyper_layer/routing.py).
 
-    >>> keys, positions = chunk_keys(backbone, calibration, "The mill", "It stands in Oskerby.")  # doctest: +SKIP
+    >>> told = [("The mill", "It stands in Oskerby.")]
+    >>> [(keys, positions)] = chunk_keys(backbone, calibration, told)  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..backbone import Backbone
 from ..prompts import Prompt, render
-from .calibration import Calibration, prompt_states, routing_states
+from .calibration import Calibration
+from .states import span_states
 
 KEYS = "as written, lower case"
 """The readings; changes when the keys of the same text do."""
@@ -29,20 +33,34 @@ def keys_version(calibration: Calibration) -> str:
     return hashlib.sha256(f"{calibration.version} {KEYS}".encode()).hexdigest()[:16]
 
 
-@torch.no_grad()
-def chunk_keys(backbone: Backbone, calibration: Calibration, title: str, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """float16 [n, key_width] unit vectors and uint16 [n] token positions, by falling salience.
+def chunk_keys(
+    backbone: Backbone, calibration: Calibration, chunks: Sequence[tuple[str, str]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Keys and positions, as of `keys_of`, of each chunk, (title, text)."""
+    for states, positions in read_chunks(backbone, calibration.layer, chunks):
+        yield keys_of(calibration, states, positions)
+
+
+def read_chunks(backbone: Backbone, layer: int, chunks: Sequence[tuple[str, str]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """[n, D] states of each chunk, (title, text), behind `layer` layers, and the positions [n] of the tokens.
 
     Positions count the tokens of the first reading and then those of the second.
     """
-    shown = f"{title}\n{text}" if title else text
-    keys = calibration.project(routing_states(backbone, shown, calibration.layer))
-    positions = torch.arange(len(keys), device=keys.device)
-    lowered = render(backbone, lower_case(shown))
-    if kept := _had_capitals(shown, lowered):
-        places = torch.tensor(kept, device=keys.device)
-        positions = torch.cat([positions, len(keys) + places])
-        keys = torch.cat([keys, calibration.project(prompt_states(backbone, lowered, calibration.layer))[places]])
+    shown = [f"{title}\n{text}" if title else text for title, text in chunks]
+    written, lowered = ([render(backbone, text) for text in told] for told in (shown, map(lower_case, shown)))
+    readings = [prompt for pair in zip(written, lowered, strict=True) for prompt in pair]
+    states = span_states(backbone, readings, layer)
+    for text, prompt in zip(shown, lowered, strict=True):
+        first, second = next(states), next(states)
+        kept = torch.tensor(_had_capitals(text, prompt), dtype=torch.long, device=first.device)
+        positions = torch.cat([torch.arange(len(first), device=first.device), len(first) + kept])
+        yield torch.cat([first, second[kept]]), positions
+
+
+@torch.no_grad()
+def keys_of(calibration: Calibration, states: Tensor, positions: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """float16 [n, key_width] unit vectors and uint16 [n] token positions, by falling salience."""
+    keys = calibration.project(states)
     order = calibration.salience(keys).to(keys.device).argsort(descending=True, stable=True)
     return keys[order].half().cpu().numpy(), positions[order].to(torch.int32).cpu().numpy().astype(np.uint16)
 

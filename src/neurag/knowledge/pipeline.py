@@ -258,9 +258,9 @@ def _rows(
 ) -> list[NeuronRow]:
     values, scales = quantise(trained, options.precision)
     rows = []
-    for chunk, text, value, scale in zip(group, texts, values, scales, strict=True):
+    read = chunk_keys(backbone, calibration, [(chunk.document.title, chunk.text) for chunk in group])
+    for chunk, text, value, scale, (keys, positions) in zip(group, texts, values, scales, read, strict=True):
         document = chunk.document
-        keys, positions = chunk_keys(backbone, calibration, document.title, chunk.text)
         rows.append(
             NeuronRow(
                 id=chunk.id,
