@@ -89,17 +89,22 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests write derived files aside, except the slow ones about the real backbone."""
+def fresh_cache(folder: Path) -> str:
+    """A cache of one's own, but for what takes long to make and is the same for all: constants of backbones."""
     from neurag import backbone
 
-    kept = backbone.cache_folder() / "backbones", backbone.cache_folder() / "calibration"
-    cache = tmp_path_factory.mktemp("cache")
-    for folder in kept:
+    for name in ("backbones", "calibration"):
+        kept = backbone.cache_folder() / name
+        kept.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        (cache / folder.name).symlink_to(folder, target_is_directory=True)
-    os.environ["NEURAG_CACHE"] = str(cache)
+        (folder / name).symlink_to(kept, target_is_directory=True)
+    return str(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests write derived files aside."""
+    os.environ["NEURAG_CACHE"] = fresh_cache(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from conftest import fresh_cache
 from neurag.app.cli import main
 from neurag.config import NeuragError
 from neurag.knowledge.embedding import Embedded, dense_encoder, splade_encoder
@@ -45,7 +46,7 @@ def encoders(tmp_path_factory):
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    monkeypatch.setenv("NEURAG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NEURAG_CACHE", fresh_cache(tmp_path / "cache"))
     docs = [
         {"id": f"d{i}", "title": f"Mill of {p}", "text": f"The mill of {p} is run by {n}.", "relevant": None}
         for i, (p, n) in enumerate(zip(PLACES, PEOPLE, strict=True))

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from conftest import fresh_cache
 from neurag.app.cli import main
 from neurag.config import EncodeOptions, EvalOptions, UsageError
 from neurag.decoding import decode
@@ -58,7 +59,7 @@ def quick(monkeypatch, tmp_path, tiny_calibration):
     """A cache of one's own, and neurons that are made fast: what they know does not matter here."""
     from neurag.evaluation import collection
 
-    monkeypatch.setenv("NEURAG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NEURAG_CACHE", fresh_cache(tmp_path / "cache"))
     monkeypatch.setattr(collection, "EncodeOptions", lambda: EncodeOptions(steps=2, rank=4))
     defaults = list(collection.open_bank.__defaults__)
     defaults[0] = EncodeOptions(steps=2, rank=4)

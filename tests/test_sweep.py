@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from conftest import fresh_cache
 from neurag.app.cli import main
 from neurag.config import EvalOptions, UsageError
 from neurag.evaluation.collection import collect
@@ -36,7 +37,7 @@ def test_every_setting_is_the_evaluation_at_that_setting(data, tiny, tmp_path, m
     base = options("closed", "rag-bm25", "rag-oracle", distractors=2)
     (swept,) = sweep(data, [parse("noise=0,0.5,1")], base, backbone=tiny)
     assert (swept.option, swept.values) == ("noise", (0.0, 0.5, 1.0))
-    monkeypatch.setenv("NEURAG_CACHE", str(tmp_path / "another"))  # so that nothing kept can agree with itself
+    monkeypatch.setenv("NEURAG_CACHE", fresh_cache(tmp_path / "another"))  # so that nothing kept can agree with itself
     for noise, result in zip(swept.values, swept.results, strict=True):
         alone = evaluate(data, replace(base, noise=noise, timed=0), backbone=tiny)
         assert [(a.system, a.id, a.answer, a.doc_ids) for a in result.answers] == [
