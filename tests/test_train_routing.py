@@ -13,13 +13,14 @@ from neurag.app.cli import main
 from neurag.config import RouteOptions, RoutingOptions, UsageError
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
-from neurag.knowledge.calibration import load_calibration
+from neurag.knowledge.calibration import load_calibration, neutral_states
 from neurag.knowledge.keys import chunk_keys
 from neurag.loading import ROUTING_FILE, load_backbone
 from neurag.projection import Projection
 from neurag.tasks import routing
 from neurag.tasks.held import hold
-from neurag.tasks.routing import Course, RoutingRow, train_routing
+from neurag.tasks.routing import RoutingRow, train_routing
+from neurag.tasks.routing_course import Course
 
 PEOPLE = ("Ilse", "Bo", "Ada", "Rut", "Per", "Eva", "Ole", "Kim", "Liv", "Jan", "Mia", "Tor")
 FEW = RoutingOptions(steps=12, questions=6, check_every=4, hold_out=0.3, learning_rate=0.02, patience=9)
@@ -31,6 +32,21 @@ def made_rows(count=24):
     return [
         RoutingRow(f"what did {name} build", (texts[n],), (texts[(n + 1) % count],)) for n, name in enumerate(names)
     ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def neutral_once():
+    """All runs here are of one model, and to one whose tokens are characters the neutral text is long."""
+    kept = {}
+
+    def read(backbone, text, layer):
+        if layer not in kept:
+            kept[layer] = neutral_states(backbone, text, layer)
+        return kept[layer]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(routing, "neutral_states", read)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ class RoutingOptions:
     """Questions of a step, whose documents compete with one another."""
     learning_rate: float = 1e-3
     """Adam's rate at its highest; it falls linearly to zero."""
-    temperature: float = 0.05
+    temperature: float = 0.03
     """What scores, 0..1, are divided by."""
     hold_out: float = 0.1
     """Share of the documents that training is judged by, by their hash."""
