@@ -103,6 +103,17 @@ def test_a_stopped_run_ends_with_the_same_matrix(tiny, trained, tmp_path):
     torch.testing.assert_close(one, other)
 
 
+def test_turning_a_space_changes_no_cosine_and_puts_most_in_front():
+    drawn = torch.Generator().manual_seed(0)
+    states = torch.randn(200, 12, generator=drawn) * torch.linspace(0.1, 2, 12)
+    one = Projection(3, torch.zeros(12), torch.randn(12, 8, generator=drawn))
+    other = routing.ordered(one, states)
+    torch.testing.assert_close(one(states) @ one(states).T, other(states) @ other(states).T, rtol=1e-4, atol=1e-5)
+    held = other(states).square().mean(0)
+    assert (held[1:] <= held[:-1] + 1e-6).all()
+    assert held[:4].sum() > one(states).square().mean(0)[:4].sum()
+
+
 def test_it_ends_early_where_nothing_gets_better(tiny, tmp_path):
     options, steps = replace(FEW, learning_rate=900.0, patience=2, steps=400), []
     report = train_routing(tiny, made_rows(), options, tmp_path, lambda told: steps.append(told.done))

@@ -1,7 +1,7 @@
 """Every option of NeuRAG, written once: flags, TOML files and Python share these frozen dataclasses.
 
 Not here: what the options do. Each field names the part that reads it; the measured reasons for the
-defaults are in docs/fidelity.md.
+defaults are in docs/fidelity.md and docs/routing.md.
 
     >>> EncodeOptions(rank=8).rank
     8

@@ -2,7 +2,7 @@
 
 The question's most telling tokens against the leading axes of each row's keys, where keys that resemble each other
 are one. Some places are kept for rows that match what the best row leaves unmatched, so that a question's second
-document is among the candidates. What the pass costs is the memory it reads and writes (docs/fidelity.md has what
+document is among the candidates. What the pass costs is the memory it reads and writes (docs/routing.md has what
 was tried). Not here: the scores that decide (routing.py).
 
     >>> coarse = CoarseKeys.of(keys, starts)                      # doctest: +SKIP

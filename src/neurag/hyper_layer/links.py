@@ -7,7 +7,7 @@ chosen row,
 
     l_j = mean over t of max(0, (m_t - c) / (1 - c))
 
-is how clearly the chosen row mentions what j is about, 0..1. Ours, not the paper's (docs/fidelity.md). Not here:
+is how clearly the chosen row mentions what j is about, 0..1. Ours, not the paper's (docs/routing.md). Not here:
 what a link is worth against a match with the question (routing.py, `RouteOptions.link`).
 
     >>> openings = Openings.of(keys, positions, starts)      # doctest: +SKIP

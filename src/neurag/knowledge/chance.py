@@ -25,7 +25,7 @@ MARGIN = 0.5
 """c, in deviations: matches nearer to chance than this say nothing."""
 
 PARTIAL = 2
-"""Power of the matched part of a token in what a chosen text covers (docs/fidelity.md)."""
+"""Power of the matched part of a token in what a chosen text covers (docs/routing.md)."""
 
 
 @dataclass(frozen=True)

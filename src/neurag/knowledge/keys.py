@@ -2,7 +2,7 @@
 
 A chunk is read twice, as it is written and in lower case, and of the second reading the words that have capitals
 are kept: people ask for "washington redskins", and the tokens of a lower-case name are others than those of the
-name as documents write it (docs/fidelity.md). Keys are ordered by salience so that a coarse search can read the
+name as documents write it (docs/routing.md). Keys are ordered by salience so that a coarse search can read the
 first few only; `positions` remembers where each token stood. Not here: scoring (hyper_layer/routing.py).
 
     >>> told = [("The mill", "It stands in Oskerby.")]

@@ -15,9 +15,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..backbone import Backbone
@@ -91,7 +92,7 @@ def train_routing(
     begun = time.perf_counter()
     bench = _prepared(backbone, rows, options, folder, progress or (lambda _: None))
     best, steps, losses = _trained(bench, rows, options, folder / CHECKPOINT, progress or (lambda _: None))
-    Projection(bench.start.layer, bench.start.mean, best).save(folder / ROUTING_FILE)
+    ordered(Projection(bench.start.layer, bench.start.mean, best), bench.neutral).save(folder / ROUTING_FILE)
     seconds = round(time.perf_counter() - begun, 1)
     count = len(bench.documents.lengths)
     report = RoutingReport(len(bench.learned), count, len(bench.held), steps, *losses, seconds)
@@ -100,6 +101,14 @@ def train_routing(
     for path in [folder / CHECKPOINT, *(folder / PARTS).glob("*.pt")]:
         path.unlink(missing_ok=True)
     return report
+
+
+def ordered(found: Projection, states: Tensor) -> Projection:
+    """The same space turned so that its first axes hold most of the keys of some states [T, D]: no cosine changes, and
+    the coarse pass reads the first axes only (hyper_layer/coarse.py)."""
+    keys = found(states)
+    axes = torch.linalg.eigh(keys.T @ keys).eigenvectors.flip(1)
+    return replace(found, matrix=found.matrix @ axes)
 
 
 def _prepared(
