@@ -123,13 +123,14 @@ def keys_of_group(backbone: Backbone, calibrations: Mapping[str, Calibration], g
         key = hashlib.sha256(f"{keys_version(calibration)}{told}".encode()).hexdigest()[:16]
         paths[name] = cache_folder() / "benchmarks" / f"keys-{key}.npz"
     if not all(path.exists() for path in paths.values()):
-        layer = next(iter(calibrations.values())).layer
         made: Keys = {name: [] for name in calibrations}
-        for at in range(0, len(group), GROUP):
-            texts = [(chunk.document.title, chunk.text) for chunk in group[at : at + GROUP]]
-            for states, positions in read_chunks(backbone, layer, texts):
-                for name, calibration in calibrations.items():
-                    made[name].append(keys_of(calibration, states, positions))
+        for layer in {calibration.layer for calibration in calibrations.values()}:
+            sharing = {name: one for name, one in calibrations.items() if one.layer == layer}
+            for at in range(0, len(group), GROUP):
+                texts = [(chunk.document.title, chunk.text) for chunk in group[at : at + GROUP]]
+                for states, positions in read_chunks(backbone, layer, texts):
+                    for name, calibration in sharing.items():
+                        made[name].append(keys_of(calibration, states, positions))
         for name, path in paths.items():
             save_keys(path, made[name])
     return {name: load_keys(path) for name, path in paths.items()}
