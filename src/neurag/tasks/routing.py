@@ -122,7 +122,13 @@ def _prepared(
     told = f"{backbone.fingerprint} {layer}"
 
     def reading(what: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(RoutingProgress(f"reading {what}", done, total))
+        begun = time.perf_counter()
+
+        def tell(done: int, total: int) -> None:
+            left = (time.perf_counter() - begun) / done * (total - done)
+            progress(RoutingProgress(f"reading {what}", done, total, seconds_left=left))
+
+        return tell
 
     def of_chunks(part: Sequence[Text]) -> Iterator[Tensor]:
         return (states for states, _ in read_chunks(backbone, layer, part))
