@@ -96,7 +96,7 @@ def train_routing(
     seconds = round(time.perf_counter() - begun, 1)
     count = len(bench.documents.lengths)
     report = RoutingReport(len(bench.learned), count, len(bench.held), steps, *losses, seconds)
-    told = {"model": backbone.name, "backbone": backbone.fingerprint} | asdict(options) | asdict(report)
+    told = {"model": backbone.name, "backbone": backbone.fingerprint, "options": asdict(options)} | asdict(report)
     write_whole(folder / "routing.json", json.dumps(told, indent=2) + "\n")
     for path in [folder / CHECKPOINT, *(folder / PARTS).glob("*.pt")]:
         path.unlink(missing_ok=True)
