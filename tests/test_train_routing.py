@@ -86,6 +86,11 @@ def test_what_is_learned_from_is_the_routers_own_score(tiny, tmp_path):
         assert [found[n] for n in range(6)] == pytest.approx(told.tolist(), abs=4e-3)  # keys are stored in float16
 
 
+def _untrained(tiny):
+    layer = routing.routing_layer(tiny)
+    return routing.whitening(routing.neutral_states(tiny, routing.neutral_texts()[0], layer), layer)
+
+
 def test_a_stopped_run_ends_with_the_same_matrix(tiny, trained, tmp_path):
     class Stopped(Exception):
         pass
@@ -99,8 +104,14 @@ def test_a_stopped_run_ends_with_the_same_matrix(tiny, trained, tmp_path):
     steps = []
     train_routing(tiny, made_rows(), FEW, tmp_path, lambda told: steps.append((told.stage, told.done)))
     assert next(done for stage, done in steps if stage == "training") == 9  # from the checkpoint at 8
-    one, other = (Projection.load(folder / ROUTING_FILE).matrix for folder in (trained[0], tmp_path))
-    torch.testing.assert_close(one, other)
+    states = torch.randn(60, tiny.width, generator=torch.Generator().manual_seed(0))
+    # cosines: sums are taken in an order of their own in every run, and axes that hold equally much may change places
+    one, other, plain = (
+        found(states) @ found(states).T
+        for found in (*(Projection.load(folder / ROUTING_FILE) for folder in (trained[0], tmp_path)), _untrained(tiny))
+    )
+    torch.testing.assert_close(one, other, rtol=0, atol=2e-3)
+    assert (one - plain).abs().max() > 0.05
 
 
 def test_turning_a_space_changes_no_cosine_and_puts_most_in_front():
