@@ -8,7 +8,7 @@ import torch
 from conftest import units_of
 from neurag.knowledge import states
 from neurag.knowledge.states import last_units, routing_states, span_states
-from neurag.prompts import question_prompt, render
+from neurag.prompts import Prompt, question_prompt, render
 
 TEXTS = ["The mill of Oskerby is run by Ilse Maranth.", "A ferry.", "Carrow has a market on Sundays, and eels."]
 
@@ -41,6 +41,12 @@ def test_units_are_those_of_each_text_alone(tiny, grouped):
     counts = [1, 5, 2]
     for text, count, told in zip(texts, counts, last_units(tiny, texts, counts), strict=True):
         torch.testing.assert_close(told, units_of(tiny, text)[:, -count:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_prompt_without_text_of_its_own_has_no_states(tiny):
+    empty = Prompt(render(tiny, TEXTS[0]).ids, (0, 0))
+    assert [len(told) for told in span_states(tiny, [empty], 2)] == [0]
+    assert [len(told) for told in span_states(tiny, [empty, render(tiny, TEXTS[1])], 2)] == [0, len(TEXTS[1])]
 
 
 def test_nothing_of_nothing(tiny):

@@ -82,9 +82,12 @@ def _climbed(
 ) -> Tensor:
     """[M, D] behind some layers of all tokens of some texts, one after the other, each behind what `behind` read."""
     owners, tokens = in_one_row(ids, range(len(ids)), backbone.device)
+    embedded: Tensor = backbone.part(backbone.family.embed)(tokens)
+    if not len(tokens):
+        return embedded
     whose = torch.zeros(len(ids), dtype=torch.long, device=backbone.device)
     reading = Reading(texts, owners, columns(owners, len(ids)), behind, whose)
-    return climb(backbone, backbone.part(backbone.family.embed)(tokens), reading, range(layers))
+    return climb(backbone, embedded, reading, range(layers))
 
 
 def _keep(seen: list[Tensor], which: Tensor, units: Tensor) -> None:
