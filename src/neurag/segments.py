@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -67,6 +68,11 @@ def in_one_row(texts: Sequence[Sequence[int]], owners: Sequence[int], device: to
     told = [(owner, token) for owner, text in zip(owners, texts, strict=True) for token in text]
     owner, ids = torch.tensor(told, dtype=torch.long, device=device).view(-1, 2).T.contiguous()
     return owner, ids
+
+
+def common_start(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all begin with; 0 of no texts."""
+    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*texts, strict=False)))
 
 
 class Texts:

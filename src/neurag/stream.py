@@ -12,13 +12,12 @@ many texts are read together (segments.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 
 import torch
 from torch import Tensor
 
 from .backbone import Backbone
-from .segments import Texts, in_one_row, read
+from .segments import Texts, common_start, in_one_row, read
 
 
 class Stream:
@@ -64,10 +63,7 @@ class Behind:
 
 def _common(parts: Sequence[Sequence[int]]) -> int:
     """How many tokens all begin with, each having one more at least."""
-    if len(parts) < 2:
-        return 0
-    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*(ids[:-1] for ids in parts), strict=False))
-    return sum(1 for _ in alike)
+    return common_start([ids[:-1] for ids in parts]) if len(parts) > 1 else 0
 
 
 @torch.no_grad()

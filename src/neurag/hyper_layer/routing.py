@@ -28,16 +28,13 @@ from ..backbone import Backbone
 from ..config import RouteOptions
 from ..knowledge.bank import IndexBatch
 from ..knowledge.calibration import Calibration
-from ..knowledge.chance import Yardstick
+from ..knowledge.chance import NEUTRAL, Yardstick
 from ..knowledge.states import span_states
 from ..packing import PackedMatrix
 from ..prompts import question_prompt
 from .coarse import CoarseKeys
 from .conflicts import SIDES, Standing, competing, known_policy, settle
 from .links import Openings
-
-NEUTRAL = 8192
-"""Neutral keys that tell chance for a question. Reading them is what that costs, and twice as many tell no better."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from torch import Tensor
 
 WINDOWS = (30, 120, 240)
 """Tokens; the longer ones are multiples of the first. Chance is told for the middle one."""
+NEUTRAL = 8192
+"""Neutral keys that tell chance for a question. Reading them is what that costs, and twice as many tell no better."""
 MARGIN = 0.5
 """c, in deviations: matches nearer to chance than this say nothing."""
 

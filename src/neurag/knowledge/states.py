@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from torch import Tensor
 from ..backbone import Backbone
 from ..hooks import read_input
 from ..prompts import Prompt, render
-from ..segments import Reading, Texts, climb, columns, in_one_row
+from ..segments import Reading, Texts, climb, columns, common_start, in_one_row
 
 STATES, UNITS = 3072, 768
 """Tokens that are read together for the one and for the other: what bounds memory. Units are of all layers."""
@@ -39,22 +38,22 @@ def routing_states(backbone: Backbone, text: str, layer: int) -> Tensor:
 @torch.no_grad()
 def span_states(backbone: Backbone, prompts: Sequence[Prompt], layer: int) -> Iterator[Tensor]:
     """[T, D] outputs of layer `layer` for the tokens of each prompt's span, in float32, one prompt after the other."""
-    head = _common([prompt.head for prompt in prompts])
-    rests = [prompt.ids[len(head) : prompt.span[1]] for prompt in prompts]  # what follows the span it does not see
-    shared = _read(backbone, head, layer)
+    start = common_start([prompt.head for prompt in prompts])
+    rests = [prompt.ids[start : prompt.span[1]] for prompt in prompts]  # what follows the span it does not see
+    shared = _read(backbone, prompts[0].ids[:start] if prompts else (), layer)
     for first, end in _groups(rests, STATES):
         states = _climbed(backbone, Texts.new(end - first, backbone.device), rests[first:end], layer, shared)
         parts = torch.split(states, [len(rest) for rest in rests[first:end]])
         for prompt, part in zip(prompts[first:end], parts, strict=True):
-            yield part[prompt.span[0] - len(head) :].float()
+            yield part[prompt.span[0] - start :].float()
 
 
 @torch.no_grad()
 def last_units(backbone: Backbone, texts: Sequence[Sequence[int]], counts: Sequence[int]) -> Iterator[Tensor]:
     """[depth, n, F] units of all layers at the last n tokens of each text (`counts`), in float32."""
-    head = _common([text[: len(text) - n] for text, n in zip(texts, counts, strict=True)])
-    rests = [text[len(head) :] for text in texts]
-    shared = _read(backbone, head, backbone.depth)
+    start = common_start([text[: len(text) - n] for text, n in zip(texts, counts, strict=True)])
+    rests = [text[start:] for text in texts]
+    shared = _read(backbone, texts[0][:start] if texts else (), backbone.depth)
     for first, end in _groups(rests, UNITS):
         group, wanted = rests[first:end], counts[first:end]
         kept = [at >= len(rest) - n for rest, n in zip(group, wanted, strict=True) for at in range(len(rest))]
@@ -92,12 +91,6 @@ def _climbed(
 
 def _keep(seen: list[Tensor], which: Tensor, units: Tensor) -> None:
     seen.append(units[0, which].float())
-
-
-def _common(texts: Sequence[Sequence[int]]) -> Sequence[int]:
-    """What all begin with."""
-    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*texts, strict=False))
-    return [tokens[0] for tokens in alike]
 
 
 def _groups(texts: Sequence[Sequence[int]], tokens: int) -> Iterator[tuple[int, int]]:

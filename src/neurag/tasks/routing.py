@@ -25,6 +25,7 @@ from ..backbone import Backbone
 from ..config import RoutingOptions, UsageError
 from ..files import write_whole
 from ..knowledge.calibration import neutral_states, neutral_texts, routing_layer, whitening
+from ..knowledge.chance import NEUTRAL
 from ..knowledge.keys import read_chunks
 from ..knowledge.states import span_states
 from ..loading import ROUTING_FILE
@@ -34,8 +35,6 @@ from .held import hold
 from .routing_course import Bench, Course
 
 CHECKPOINT, PARTS = "routing.pt", "states"
-NEUTRAL = 8192
-"""Neutral keys that tell chance, as in the router."""
 Text = tuple[str, str]
 
 
@@ -136,31 +135,37 @@ def _prepared(
     def of_questions(part: Sequence[str]) -> Iterator[Tensor]:
         return span_states(backbone, [question_prompt(backbone, question) for question in part], layer)
 
+    learned, held, kept_out = _parted(rows, options.hold_out)  # before the long reading: there may be too few
     texts = list(dict.fromkeys(text for row in rows for text in (*row.gold, *row.others)))
     number = {text: n for n, text in enumerate(texts)}
-    asked = [row.question for row in rows]
+    others = [  # what is held out is not pushed away from anything that is learned from
+        [text for text in dict.fromkeys(row.others) if text not in row.gold and (n in held or text not in kept_out)]
+        for n, row in enumerate(rows)
+    ]
     neutral = neutral_states(backbone, neutral_texts()[0], layer)
-    bench = Bench(
+    return Bench(
         hold(folder / PARTS, "documents", texts, of_chunks, told, reading("documents")),
-        hold(folder / PARTS, "questions", asked, of_questions, told, reading("questions")),
+        hold(folder / PARTS, "questions", [row.question for row in rows], of_questions, told, reading("questions")),
         [[number[text] for text in dict.fromkeys(row.gold)] for row in rows],
-        [[number[text] for text in dict.fromkeys(row.others) if text not in row.gold] for row in rows],
+        [[number[text] for text in part] for part in others],
         neutral[:NEUTRAL],
         whitening(neutral, layer, backbone.width),
+        learned,
+        held,
     )
-    held_texts = {text for row in rows for text in row.gold if _place(text) < options.hold_out}
-    for n, row in enumerate(rows):
-        inside = [text in held_texts for text in row.gold]
-        if any(inside):
-            bench.held += [n] if all(inside) else []
-        else:  # nor may a document that is held out be pushed away from anything
-            bench.learned.append(n)
-            bench.others[n] = [number[text] for text in row.others if text not in held_texts and text not in row.gold]
-    if len(bench.learned) < 2 or not bench.held:
+
+
+def _parted(rows: Sequence[RoutingRow], share: float) -> tuple[list[int], list[int], set[Text]]:
+    """Numbers of the rows to learn from and of those to judge by, and the documents held out. Raises UsageError."""
+    kept_out = {text for row in rows for text in row.gold if _place(text) < share}
+    inside = [[text in kept_out for text in row.gold] for row in rows]
+    learned = [n for n, told in enumerate(inside) if not any(told)]
+    held = [n for n, told in enumerate(inside) if all(told)]
+    if len(learned) < 2 or not held:
         raise UsageError(
             f"{len(rows)} rows are too few to learn routing from: give hundreds, about different documents"
         )
-    return bench
+    return learned, held, kept_out
 
 
 def _place(text: Text) -> float:
