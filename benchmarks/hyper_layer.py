@@ -29,24 +29,22 @@ import numpy as np
 
 from common import Report, arguments, data_folder, gold_of, held_out, passages_of, read_rows, recall_at, show, tracked
 from neurag.backbone import Backbone, cache_folder, processor_format
-from neurag.config import EncodeOptions, RouteOptions
+from neurag.config import RouteOptions
 from neurag.hyper_layer.routing import Router
-from neurag.knowledge.bank import IndexBatch
 from neurag.knowledge.calibration import Calibration, load_calibration
-from neurag.knowledge.documents import Chunk, Document, chunk_document
+from neurag.knowledge.documents import Chunk
 from neurag.knowledge.embedding import Embedded, dense_encoder
 from neurag.knowledge.keys import keys_of, keys_version, read_chunks
 from neurag.knowledge.retrieval import Passages
 from neurag.knowledge.states import span_states
 from neurag.loading import load_backbone
 from neurag.prompts import question_prompt
+from routing import GROUP, chunks_of, distinct, index_batch
 
 SETS = ("popqa", "squad_same_article", "nq_open_oracle", "ragbench_nq_tqa_webq", "hotpotqa", "2wikimultihopqa")
 UNTRAINED_SETS = ("popqa", "2wikimultihopqa")
 """No row of these was trained on: all their questions may be asked."""
 CORPUS = "text_wiki_passages"
-GROUP = 16
-"""Chunks that are read together."""
 FOUND = 12
 """Rows that are ranked, so that five documents are among them."""
 
@@ -98,15 +96,8 @@ def filled(asked: Asked, corpus: Sequence[Mapping[str, Any]], size: int) -> dict
     return bank
 
 
-def chunks_of(backbone: Backbone, doc: Mapping[str, Any]) -> list[Chunk]:
-    """As the product cuts documents."""
-    document = Document(doc["text"], doc["id"], doc["title"])
-    return list(chunk_document(document, backbone.count_tokens, EncodeOptions().chunk_tokens))
-
-
-def all_keys(backbone: Backbone, calibrations: Mapping[str, Calibration], docs: Sequence[Mapping[str, Any]]) -> Keys:
-    """Keys of every chunk of the documents by system, read once for all systems; by file out of the cache."""
-    chunks = [chunk for doc in docs for chunk in chunks_of(backbone, doc)]
+def all_keys(backbone: Backbone, calibrations: Mapping[str, Calibration], chunks: Sequence[Chunk]) -> Keys:
+    """Keys of every chunk by system, read once for all systems; by file out of the cache."""
     made: Keys = {name: [] for name in calibrations}
     groups = [chunks[at : at + 64 * GROUP] for at in range(0, len(chunks), 64 * GROUP)]
     for group in tracked(groups, "keys"):
@@ -157,16 +148,12 @@ def routed(
     calibration: Calibration, states: Sequence[Any], owners: Sequence[str], keys: Sequence[tuple[np.ndarray, ...]]
 ) -> Found:
     """Documents found by the router in a bank whose rows have these keys and belong to these documents."""
-    count = len(owners)
-    batch = IndexBatch(
-        ids=[str(n) for n in range(count)], document_ids=list(owners), labels=[()] * count, timestamps=[""] * count,
-        trusts=[None] * count, lengths=np.array([len(p) for _, p in keys], np.int64),
-        keys=np.concatenate([k for k, _ in keys]), positions=np.concatenate([p for _, p in keys]),
-    )  # fmt: skip
+    lengths = np.array([len(positions) for _, positions in keys], np.int64)
+    batch = index_batch(owners, lengths, *(np.concatenate([one[part] for one in keys]) for part in (0, 1)))
     router = Router(calibration, RouteOptions(top_k=FOUND))
     index = router.build([batch], processor_format())
     told = (router.route(index, calibration.project(x).cpu()).rows for x in states)
-    return [list(dict.fromkeys(owners[row] for row in rows))[:5] for rows in told]
+    return [distinct((owners[row] for row in rows), 5) for rows in told]
 
 
 def searched(
@@ -189,19 +176,24 @@ def main() -> None:
     docs = {name: doc for one in sets for name, doc in filled(one, corpus, max(size.banks)).items()}
     report.meta |= {"model": backbone.name, "documents": len(docs), "banks": list(size.banks), "by_bank": {}}
     begun = time.perf_counter()
-    keys = all_keys(backbone, calibrations, list(docs.values()))
+    chunks = chunks_of(backbone, docs.values())
+    keys = all_keys(backbone, calibrations, chunks)
     report.meta["key_seconds"] = round(time.perf_counter() - begun, 1)
     rows_of: dict[str, list[int]] = {}
-    owners = [chunk.document.id for doc in docs.values() for chunk in chunks_of(backbone, doc)]
+    owners = [chunk.document.id for chunk in chunks]
     for row, owner in enumerate(owners):
         rows_of.setdefault(owner, []).append(row)
+    asked_states = {
+        one.stem: list(span_states(backbone, [question_prompt(backbone, q) for q in one.questions], trained.layer))
+        for one in sets
+    }
     encoder = dense_encoder()
     for bank_size in size.banks:
         table = []
         for one in sets:
             bank = filled(one, corpus, bank_size)
             rows = [row for name in bank for row in rows_of[name]]
-            states = list(span_states(backbone, [question_prompt(backbone, q) for q in one.questions], trained.layer))
+            states = asked_states[one.stem]
             found = {
                 name: routed(calibration, states, [owners[row] for row in rows], [keys[name][row] for row in rows])
                 for name, calibration in calibrations.items()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import mean, median
 from typing import Any
 
@@ -57,10 +57,10 @@ GROUP = 16
 Rows = Sequence[Mapping[str, Any]]
 
 
-def chunks_of(backbone: Backbone, rows: Rows) -> list[Chunk]:
-    """Every passage of the rows, cut as the product cuts documents."""
+def chunks_of(backbone: Backbone, passages: Iterable[Mapping[str, Any]]) -> list[Chunk]:
+    """Passages, cut as the product cuts documents."""
     size = EncodeOptions().chunk_tokens
-    documents = (Document(d["text"], d["id"], d["title"]) for d in passages_of(rows).values())
+    documents = (Document(d["text"], d["id"], d["title"]) for d in passages)
     return [chunk for document in documents for chunk in chunk_document(document, backbone.count_tokens, size)]
 
 
@@ -83,19 +83,20 @@ def keys_of(backbone: Backbone, calibration: Calibration, stem: str, chunks: Seq
         np.savez(aside, **arrays)
         aside.replace(path)
     with np.load(path) as stored:
-        return index_batch(chunks, stored["lengths"], stored["keys"], stored["positions"])
+        owners = [chunk.document.id for chunk in chunks]
+        return index_batch(owners, stored["lengths"], stored["keys"], stored["positions"])
 
 
-def index_batch(chunks: Sequence[Chunk], lengths: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> IndexBatch:
-    """What the bank would hand to the router for these chunks."""
-    count = len(chunks)
+def index_batch(owners: Sequence[str], lengths: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> IndexBatch:
+    """What the bank would hand to the router for chunks of these documents."""
+    count = len(owners)
     return IndexBatch(
-        ids=[c.id for c in chunks], document_ids=[c.document.id for c in chunks], labels=[()] * count,
+        ids=[str(n) for n in range(count)], document_ids=list(owners), labels=[()] * count,
         timestamps=[""] * count, trusts=[None] * count, lengths=lengths, keys=keys, positions=positions,
     )  # fmt: skip
 
 
-def distinct(documents: Iterator[str], count: int) -> list[str]:
+def distinct(documents: Iterable[str], count: int) -> list[str]:
     """The first `count` different ids, in order."""
     return list(dict.fromkeys(documents))[:count]
 
@@ -128,7 +129,7 @@ def measure_set(
     asked = [r for r in rows if any(d["relevant"] is True for d in r["docs"])]
     gold = [{d["id"] for d in r["docs"] if d["relevant"] is True} for r in asked]
     questions = [r["question"] for r in asked]
-    batch = keys_of(backbone, calibration, stem, chunks_of(backbone, rows))
+    batch = keys_of(backbone, calibration, stem, chunks_of(backbone, passages_of(rows).values()))
     start = time.perf_counter()
     ranked = {"": route_all(backbone, calibration, batch, questions, stem)}
     seconds = (time.perf_counter() - start) / len(questions)

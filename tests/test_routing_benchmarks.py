@@ -99,7 +99,8 @@ def test_keys_that_are_read_together_are_those_of_each_system(bench, tiny, folde
     one = load_calibration(tiny)
     other = replace(one, layer=one.layer + 1, version="another")
     docs = [doc("Mill", "The mill is run by Ada.", True), doc("", "A ferry.", False)]
-    found = made.all_keys(tiny, {"a": one, "b": other}, docs)
+    chunks = made.chunks_of(tiny, docs)
+    found = made.all_keys(tiny, {"a": one, "b": other}, chunks)
     assert [len(found["a"]), len(found["b"])] == [2, 2]
     assert (found["a"][0][1].shape, found["a"][0][0].shape) == (found["b"][0][1].shape, found["b"][0][0].shape)
     assert (found["a"][0][0] != found["b"][0][0]).any()
