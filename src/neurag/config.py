@@ -44,6 +44,13 @@ class UsageError(NeuragError):
     """The request itself is wrong (an empty question, an impossible option); exit code 2."""
 
 
+def at_least(options: object, **least: int) -> None:
+    """Raise UsageError where a field of the options is smaller than that."""
+    for name, bound in least.items():
+        if (value := getattr(options, name)) < bound:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {bound}, not {value}")
+
+
 @dataclass(frozen=True)
 class AugmentOptions:
     """How a chunk becomes training texts."""
@@ -159,9 +166,7 @@ class RoutingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "questions", "check_every", "patience"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        at_least(self, steps=1, questions=1, check_every=1, patience=1)
         if not 0 < self.hold_out < 1:
             raise UsageError(f"--hold-out must be between 0 and 1, not {self.hold_out}")
 

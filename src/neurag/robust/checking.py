@@ -11,12 +11,12 @@ benchmarks/robustness.py.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from ..backbone import Backbone
 from ..config import UsageError
 from ..prompts import question_prompt
+from ..tasks.batches import place_of
 from ..words import holds, words
 from .asking import say
 from .contexts import Context, Contexts, Question
@@ -30,7 +30,7 @@ def parted(questions: Sequence[Question], share: float) -> tuple[list[Question],
     """Questions to learn from, and a share held out. Raises UsageError for a share outside 0..1."""
     if not 0 <= share < 1:
         raise UsageError(f"--hold-out must be at least 0 and below 1, not {share}")
-    held = [question for question in questions if (told := _gold(question)) and _place(told) < share]
+    held = [question for question in questions if (told := _gold(question)) and place_of(told[0]) < share]
     kept_out = {text for question in held for text in _gold(question)}
     asked = {question.text for question in held}
     learned = [q for q in questions if q.text not in asked and not kept_out & {p.text for p in q.passages}]
@@ -68,8 +68,3 @@ def _prompt(backbone: Backbone, question: Question, context: Context) -> tuple[i
 
 def _gold(question: Question) -> list[str]:
     return [passage.text for passage in question.passages if passage.relevant]
-
-
-def _place(texts: Sequence[str]) -> float:
-    """In 0..1, by the first text."""
-    return hashlib.sha256(texts[0].encode()).digest()[0] / 256

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..config import UsageError
+from ..config import UsageError, at_least
 
 UnitChoice = Literal["irrelevant", "relevant", "random", "none"]
 LayerChoice = Literal["relevant", "irrelevant", "random", "last", "none"]
@@ -75,12 +75,8 @@ class HardenOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("layer_count", 1), ("passages", 1), ("batch_tokens", 1), ("micro_tokens", 1), ("save_every", 1),
-            ("steps", 0), ("denoise_steps", 0), ("factor", 0), ("kl_weight", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
+        at_least(self, layer_count=1, passages=1, batch_tokens=1, micro_tokens=1, save_every=1)
+        at_least(self, steps=0, denoise_steps=0, factor=0, kl_weight=0)
         if not self.noise or any(not 0 <= share <= 1 for share in self.noise):
             raise UsageError("--noise must name shares between 0 and 1")
         if not self.kinds:

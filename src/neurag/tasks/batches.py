@@ -1,4 +1,4 @@
-"""Batches and rates: what every training loop here shares, tasks/ and robust/ alike.
+"""Batches, rates, and what is held out: what every training loop here shares, tasks/ and robust/ alike.
 
 Not here: the loops themselves (training.py, robust/tuning.py) and the order in which they go through their examples.
 
@@ -10,6 +10,7 @@ Not here: the loops themselves (training.py, robust/tuning.py) and the order in 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
 
@@ -22,6 +23,11 @@ def alike(numbers: Iterable[int], lengths: Sequence[int], tokens: int) -> list[l
             batches.append([])
         batches[-1].append(number)
     return batches
+
+
+def place_of(text: str) -> float:
+    """Where a document falls in 0..1 by what it says, always the same: those below a share are held out."""
+    return hashlib.sha256(text.encode()).digest()[0] / 256
 
 
 def rate_share(step: int, steps: int, warm_up: float) -> float:

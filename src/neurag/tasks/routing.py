@@ -31,6 +31,7 @@ from ..knowledge.states import span_states
 from ..loading import ROUTING_FILE
 from ..projection import Projection
 from ..prompts import question_prompt
+from .batches import place_of
 from .held import hold
 from .routing_course import Bench, Course
 
@@ -157,7 +158,7 @@ def _prepared(
 
 def _parted(rows: Sequence[RoutingRow], share: float) -> tuple[list[int], list[int], set[Text]]:
     """Numbers of the rows to learn from and of those to judge by, and the documents held out. Raises UsageError."""
-    kept_out = {text for row in rows for text in row.gold if _place(text) < share}
+    kept_out = {text for row in rows for text in row.gold if place_of(text[1]) < share}
     inside = [[text in kept_out for text in row.gold] for row in rows]
     learned = [n for n, told in enumerate(inside) if not any(told)]
     held = [n for n, told in enumerate(inside) if all(told)]
@@ -166,11 +167,6 @@ def _parted(rows: Sequence[RoutingRow], share: float) -> tuple[list[int], list[i
             f"{len(rows)} rows are too few to learn routing from: give hundreds, about different documents"
         )
     return learned, held, kept_out
-
-
-def _place(text: Text) -> float:
-    """In 0..1, by what it says."""
-    return hashlib.sha256(text[1].encode()).digest()[0] / 256
 
 
 def _trained(
