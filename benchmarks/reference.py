@@ -21,6 +21,11 @@ from neurag.hooks import read_input
 from neurag.robust.probe import Target
 
 
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 at least: a model in float64 is what rounding is measured against."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def watched(backbone: Backbone, prompt: Sequence[int], target: Target, edits: Mapping[int, Tensor]) -> Tensor:
     """What a target watches, by the model's own pass; `edits`: layer -> its units [A, F] at the last A positions."""
     ids = torch.tensor([[*prompt, *target.said[:-1]]], device=backbone.device)
@@ -31,11 +36,11 @@ def watched(backbone: Backbone, prompt: Sequence[int], target: Target, edits: Ma
 
     handles = [backbone.down_projection(n).register_forward_pre_hook(replaced(z)) for n, z in edits.items()]
     try:
-        logits = backbone.model(input_ids=ids, use_cache=False, logits_to_keep=count).logits[0].float()
+        logits = backbone.model(input_ids=ids, use_cache=False, logits_to_keep=count).logits[0]
     finally:
         for handle in handles:
             handle.remove()
-    told = logits.log_softmax(-1).gather(1, torch.tensor(target.said, device=ids.device)[:, None])
+    told = wide(logits).log_softmax(-1).gather(1, torch.tensor(target.said, device=ids.device)[:, None])
     return told.sum() if target.whole else told.exp().sum()
 
 
@@ -47,7 +52,7 @@ def units_of(backbone: Backbone, prompt: Sequence[int], target: Target) -> Tenso
         for layer in range(backbone.depth):
             hooks.enter_context(read_input(backbone.down_projection(layer), found.append))
         watched(backbone, prompt, target, {})
-    return torch.stack([x[0, -len(target.said) :].float() for x in found])
+    return torch.stack([wide(x[0, -len(target.said) :]) for x in found])
 
 
 def integrated(

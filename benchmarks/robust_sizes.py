@@ -91,6 +91,8 @@ def flags(doc: str) -> tuple[argparse.Namespace, argparse.Namespace]:
     parser.add_argument("--systems")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--asked", type=int)
+    parser.add_argument("--swept", type=int)
     parser.add_argument("--rate-times", type=float, default=1.0)
     parser.add_argument("--retrieval", default="")
     parser.add_argument("--start", choices=("plain", "reader"), default="plain")
@@ -113,6 +115,7 @@ def sized(own: argparse.Namespace, quick: bool, device: torch.device) -> Size:
         size = replace(size, systems=tuple(own.systems.split(",")))
     options = changed(size.harden, own.harden)
     options = options if own.steps is None else replace(options, steps=own.steps)
+    size = replace(size, asked=own.asked or size.asked, swept=own.swept or size.swept)
     size = replace(size, harden=options, mine=changed(size.mine, own.mine), faster=own.rate_times)
     for name in size.systems:
         size.options(name, 0)  # refused before the work

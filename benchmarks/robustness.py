@@ -18,15 +18,17 @@ and WebQ (about documents held out from training), PopQA, HotpotQA, 2Wiki, RAMDo
 Verdicts: paired bootstrap over questions of six sets, sign flips or McNemar, Holm over all systems.
 
     python benchmarks/robustness.py [--quick | --full] [--device cuda] [--systems a,b] [--seeds N] [--steps N]
-        [--rate-times X] [--retrieval bm25,dense] [--start plain|reader] [--units FOLDER [--mine-only]] [--minutes M]
-        [--mine OPTION=VALUE] [--harden OPTION=VALUE] [--data DIR] [--model M] [--seed S] [--json OUT]
+        [--asked N] [--swept N] [--rate-times X] [--retrieval bm25,dense] [--start plain|reader]
+        [--units FOLDER [--mine-only]] [--minutes M] [--mine OPTION=VALUE] [--harden OPTION=VALUE] [--data DIR]
+        [--model M] [--seed S] [--json OUT]
 
 --full: every system in every condition, variants too, three training and mining seeds; else plain, ours, sft_lora and
-the best other baseline are asked in all conditions. --retrieval: also the five passages that a search over the set's
-passages finds (retrieved_KIND). --rate-times: multiplies the learning rates of all systems. --mine, --harden: options
-of mining, and of all systems that do not set them themselves; may be repeated. --units: a folder from which mined units
-are read, and into which they are mined where it has none; --mine-only: and no more. --minutes: start no further system
-after so many. --quick: two sets only but in the main condition. Figures are saved after each system.
+the best other baseline are asked in all conditions. --asked, --swept: questions a set in the main condition, and in the
+others. --retrieval: also the five passages that a search over the set's passages finds (retrieved_KIND). --rate-times:
+multiplies the learning rates of all systems. --mine, --harden: options of mining, and of all systems that do not set
+them themselves; may be repeated. --units: a folder from which mined units are read, and into which they are mined where
+it has none; --mine-only: and no more. --minutes: start no further system after so many. --quick: two sets only but in
+the main condition. Figures are saved after each system.
 """
 
 from __future__ import annotations

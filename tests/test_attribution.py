@@ -202,6 +202,15 @@ def test_the_benchmark_measures_all_it_names(tiny, slow, tmp_path):
     assert {f"spearman_{name}" for name in SCORES} < set(report.figures)
     assert report.figures["default_score"] in range(1, len(SCORES) + 1)
     assert report.figures["deletion_ig"] < report.figures["deletion_random"]
+    assert report.figures["insertion_ig"] > report.figures["insertion_random"]
+
+
+def test_random_units_are_those_of_the_same_layers():
+    bench = importlib.import_module("attribution")
+    scores = torch.rand(3, 20)
+    told = bench.shuffled(scores, seed=0)
+    assert not torch.equal(told, scores)
+    assert torch.equal(told.sort(1).values, scores.sort(1).values)
 
 
 def test_the_benchmark_takes_rows_as_questions(slow, tmp_path):
@@ -215,7 +224,7 @@ def test_the_benchmark_takes_rows_as_questions(slow, tmp_path):
 
 def test_the_page_shows_scores_best_first(slow):
     tables = importlib.import_module("tables")
-    figures = {f"{what}_{name}": 0.5 for what in ("spearman", "overlap", "deletion") for name in ("ig", "relp")}
+    figures = {f"{what}_{name}": 0.5 for what in tables.CURVES for name in ("ig", "relp", "random")}
     meta = {"by_spearman": ["relp", "ig"], "default": "ig", "score_seconds": {"ig": 2.0, "relp": 0.1}}
     told = tables.lines("attribution", figures | {"default_score": 2.0, "completeness_error": 0.002}, meta)
     assert [line.split("|")[1].strip() for line in told[2:4]] == ["`relp`", "`ig` (default)"]

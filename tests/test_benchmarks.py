@@ -241,26 +241,26 @@ def test_a_shown_command_names_no_place(bench):
 
 
 def test_whether_a_target_is_reached_is_computed(bench):
-    tables = bench("tables")
+    targets = bench("targets")
     figures = {"recall_at_5_popqa": 0.9, "bm25_recall_at_5_popqa": 0.9, "prag_bytes_per_document": 760_320}
     cases = [("harness_overhead", 0.03, True), ("harness_overhead", 0.0301, False), ("own_exact", 0.8999, False)]
     cases += [("recall_at_5_popqa", 0.9, True), ("recall_at_5_popqa", 0.8999, False)]
     cases += [("bytes_per_document", 152_064, True), ("bytes_per_document", 152_065, False)]
     for name, value, reached in cases:
-        verdict = tables.target(name, figures).verdict(value)
+        verdict = targets.target(name, figures).verdict(value)
         assert verdict.endswith(": reached" if reached else ": **missed**"), (name, value)
-    assert tables.target("two_right", figures) is None
-    assert tables.target("recall_at_5_2wikimultihopqa", figures) is None
+    assert targets.target("two_right", figures) is None
+    assert targets.target("recall_at_5_2wikimultihopqa", figures) is None
 
 
 def test_rounding_never_hides_a_miss(bench):
-    tables = bench("tables")
-    wanted = tables.TARGETS["first_token_vs_closed"]
-    assert tables.measured(1.1423, wanted) == "**1.14**"
-    assert tables.measured(1.15321, wanted) == "**1.153**"
-    assert tables.measured(1.1504, wanted) == "**1.1504**"
-    assert tables.measured(0.89996, tables.TARGETS["own_exact"]) == "**0.89996**"
-    assert tables.measured(92_800, tables.target("bytes_per_document", {"prag_bytes_per_document": 760_320})) == (
+    targets = bench("targets")
+    wanted = targets.TARGETS["first_token_vs_closed"]
+    assert targets.measured(1.1423, wanted) == "**1.14**"
+    assert targets.measured(1.15321, wanted) == "**1.153**"
+    assert targets.measured(1.1504, wanted) == "**1.1504**"
+    assert targets.measured(0.89996, targets.TARGETS["own_exact"]) == "**0.89996**"
+    assert targets.measured(92_800, targets.target("bytes_per_document", {"prag_bytes_per_document": 760_320})) == (
         "**92,800**"
     )
 
@@ -322,8 +322,9 @@ def test_robustness_is_shown_by_system_set_and_condition(bench):
     assert "| `ours`: both stages | 7,962,624 | 30.0 | 50.0 | 4.0 |  | 2.5 |" in made
     assert "| gold last | 40.0 |" in made
     assert made[-1] == "- ours - plain: +5.0"
-    assert tables.target("match_ours", figures).reached(0.3)
-    assert not tables.target("absent_ours", figures).reached(0.04)
+    target = bench("targets").target
+    assert target("match_ours", figures).reached(0.3)
+    assert not target("absent_ours", figures).reached(0.04)
 
 
 def test_knowledge_is_shown_by_way_of_asking_and_set(bench):

@@ -20,7 +20,7 @@ from neurag.robust.scores import SCORES
 from neurag.robust.truth import ablated, sample_units, spearman, top_overlap
 from neurag.robust.units import NONE, Units, load_units, save_units, sets_of, stability, top_units, voted
 
-OPTIONS = MineOptions(steps=3, keep=8, save_every=2, votes=0.3, noise_target="gold")
+OPTIONS = MineOptions(steps=3, keep=8, save_every=2, votes=0.3, noise_target="gold", score="ig")
 ASKED = [
     Question(
         f"q{n}",
@@ -260,7 +260,7 @@ def test_the_command_writes_a_report_and_plots(tiny_folder, tmp_path, rows_file,
 
 def test_the_command_counts_its_rows_and_names_what_it_lacks(tiny_folder, tmp_path, rows_file, capsys, monkeypatch):
     told = ["mine", str(rows_file), "--model", str(tiny_folder), "-o", str(tmp_path / "out")]
-    assert main([*told, "--limit", "2", "--steps", "2", "--noise-target", "gold", "--no-plots"]) == 0
+    assert main([*told, "--limit", "2", "--score", "ig", "--steps", "2", "--noise-target", "gold", "--no-plots"]) == 0
     assert load_units(tmp_path / "out" / "units.json")[1]["questions"] == 2
     assert "completeness error" in capsys.readouterr().out
     assert not list((tmp_path / "out").glob("*.svg"))

@@ -175,8 +175,8 @@ class RoutingOptions:
 class MineOptions:
     """How FFN units that process relevant and irrelevant contexts are found."""
 
-    score: Literal["ig", "gate_ig", "gradient", "relp", "contrast", "norm"] = "ig"
-    """How much a unit matters; docs/robust.md lists the scores."""
+    score: Literal["ig", "gate_ig", "gradient", "relp", "contrast", "norm"] = "gradient"
+    """How much a unit matters; docs/robust.md lists the scores and says why this one."""
     baseline: Literal["question", "zero"] = "question"
     """What an activation is compared with: that of the question alone, or none."""
     target: Literal["gold", "answer"] = "gold"
@@ -187,7 +187,7 @@ class MineOptions:
     noise_sign: Literal["positive", "negative", "absolute"] = "positive"
     """Which units count with an irrelevant context: those that raise what is watched, that lower it, or both."""
     rule: Literal["midpoint", "gauss"] = "midpoint"
-    """How Integrated Gradients integrate."""
+    """How Integrated Gradients integrate (scores ig and gate_ig)."""
     steps: int = 20
     """Points between baseline and activation."""
     precision: Literal["float32", "model"] = "float32"

@@ -4,7 +4,8 @@ A `NeuronRow` is one chunk of a document: its text, the keys that routing compar
 low-rank neuron that is added to the backbone. This module turns rows into Arrow tables and back, and checks
 them against the bank's `Manifest`. It opens no files: the store is `bank.py`.
 
-Arrays come back bit for bit as they went in; keys and positions are stored as little-endian bytes.
+Arrays come back bit for bit as they went in, but for keys, which lose what key_codes.py says; positions are stored as
+little-endian bytes.
 
     table = to_arrow([row], manifest)  # BankError if a shape or dtype does not fit the manifest
     (same,) = from_arrow(table, manifest)
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurag.knowledge.folder import BankError, Manifest
+from neurag.knowledge.key_codes import code_bytes, pack, unpack
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,7 +76,7 @@ class DocumentSummary:
 
 @dataclass(frozen=True)
 class IndexBatch:
-    """What routing needs of many rows, in storage order. The arrays are views that cannot be written to."""
+    """What routing needs of many rows, in storage order. Lengths and positions are views that cannot be written to."""
 
     ids: list[str]
     document_ids: list[str]
@@ -93,7 +95,7 @@ def neuron_bytes(scales: int, width: int, precision: str) -> int:
 
 def key_bytes(key_width: int) -> int:
     """Bytes of one key and its position."""
-    return np.dtype(np.float16).itemsize * key_width + np.dtype(np.uint16).itemsize
+    return code_bytes(key_width) + np.dtype(np.uint16).itemsize
 
 
 def schema(manifest: Manifest) -> pa.Schema:
@@ -157,7 +159,7 @@ def to_arrow(rows: Sequence[NeuronRow], manifest: Manifest, created: str = "") -
     for row in rows:
         check(row, manifest)
     plain = {"keys", "positions", "neuron", "scale", "labels", "metadata", "created", "key_count", "checksum"}
-    keys = [row.keys.astype("<f2").tobytes() for row in rows]
+    keys = [pack(row.keys).tobytes() for row in rows]
     values: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in columns.names if name not in plain}
     values |= {
         "labels": [list(row.labels) for row in rows],
@@ -182,19 +184,19 @@ def from_arrow(table: pa.Table, manifest: Manifest) -> list[NeuronRow]:
     arrays = ("keys", "positions", "neuron", "scale", "checksum", "key_count")
     rows = []
     for place, values in enumerate(table.drop_columns(list(arrays)).to_pylist()):
-        keys = np.frombuffer(table["keys"][place].as_py(), "<f2").reshape(-1, manifest.key_width)
+        keys = _keys(np.frombuffer(table["keys"][place].as_py(), np.uint8), manifest.key_width)
         positions = np.frombuffer(table["positions"][place].as_py(), "<u2")
         values["labels"] = tuple(values["labels"])
         values["metadata"] = json.loads(values["metadata"])
         row = NeuronRow(
-            **values, keys=keys.copy(), positions=positions.copy(), neuron=neurons[place], scale=scales[place]
+            **values, keys=keys, positions=positions.copy(), neuron=neurons[place], scale=scales[place]
         )
         rows.append(row)
     return rows
 
 
 def index_batch(batch: pa.RecordBatch, key_width: int) -> IndexBatch:
-    """Turn the columns that routing needs into an IndexBatch, without copying keys."""
+    """Turn the columns that routing needs into an IndexBatch."""
     return IndexBatch(
         ids=batch["id"].to_pylist(),
         document_ids=batch["document_id"].to_pylist(),
@@ -202,7 +204,7 @@ def index_batch(batch: pa.RecordBatch, key_width: int) -> IndexBatch:
         timestamps=batch["timestamp"].to_pylist(),
         trusts=batch["trust"].to_pylist(),
         lengths=batch["key_count"].to_numpy(),
-        keys=_joined_bytes(batch["keys"]).view("<f2").reshape(-1, key_width),
+        keys=_keys(_joined_bytes(batch["keys"]), key_width),
         positions=_joined_bytes(batch["positions"]).view("<u2"),
     )
 
@@ -239,6 +241,11 @@ def summaries(parts: Iterable[Mapping[str, Any]], row_bytes: int, key_bytes: int
         )
         listed.append(summary)
     return sorted(listed, key=lambda summary: (summary.title, summary.id))
+
+
+def _keys(stored: Array, key_width: int) -> Array:
+    """Return float16 [n, key_width] from the bytes of n keys."""
+    return unpack(stored.reshape(-1, code_bytes(key_width)), key_width)
 
 
 def _joined_bytes(column: pa.LargeBinaryArray) -> Array:

@@ -1,0 +1,175 @@
+"""How small may a document's keys be? Number, width and precision of the routing keys against recall.
+
+The six sets of hyper_layer.py, each over a bank of its own passages, asked with the router as it ships; every variant
+makes other keys of the same states. A variant is told by its words:
+
+- most N: the N most telling keys of a chunk; alike C: keys with a cosine above C to a more telling one join it, and
+  their mean stands for them;
+- axes N: the N leading principal axes of the neutral keys, of queries, too;
+- int8, int4: whole numbers and one scale a key.
+
+recall_at_{1,5}_VARIANT: mean over the sets; keys_VARIANT and bytes_VARIANT: of a chunk, with positions.
+
+    python benchmarks/keys.py [--quick] [--data DIR] [--json OUT]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+
+import numpy as np
+import torch
+
+from common import Report, arguments, data_folder, read_rows, recall_at, show, tracked
+from hyper_layer import CORPUS, SETS, Asked, all_keys, asked_of, filled, routed
+from neurag.knowledge.calibration import Calibration, load_calibration
+from neurag.knowledge.states import span_states
+from neurag.loading import load_backbone
+from neurag.prompts import question_prompt
+from routing import chunks_of
+
+Made = tuple[np.ndarray, np.ndarray]
+"""Keys [n, key_width] of a chunk, most telling first, and positions [n]."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is done to keys, in this order."""
+
+    axes: int | None = None
+    alike: float | None = None
+    most: int | None = None
+    bits: int = 16
+
+    @property
+    def name(self) -> str:
+        """In words, "as they are" without any."""
+        told = [f"axes {self.axes}"] if self.axes else []
+        told += [f"alike {self.alike}"] if self.alike else []
+        told += [f"most {self.most}"] if self.most else []
+        told += [f"int{self.bits}"] if self.bits < 16 else []
+        return ", ".join(told) or "as they are"
+
+    def bytes(self, count: float, width: int) -> float:
+        """Of `count` keys: numbers, the scale of whole ones, and the position."""
+        return count * (width * self.bits / 8 + (2 if self.bits < 16 else 0) + 2)
+
+
+ALONE = (
+    *(Variant(most=n) for n in (128, 96, 64, 32)),
+    *(Variant(alike=c) for c in (0.95, 0.9, 0.85, 0.8, 0.7)),
+    *(Variant(axes=n) for n in (96, 64)),
+    *(Variant(bits=n) for n in (8, 4, 3)),
+)
+TOGETHER = (
+    *(Variant(alike=c, bits=4) for c in (0.9, 0.85, 0.8)),
+    *(Variant(alike=c, most=n, bits=4) for c, n in ((0.9, 120), (0.85, 120), (0.85, 96))),
+    Variant(axes=96, alike=0.85, bits=4),
+    Variant(axes=64, alike=0.85, bits=8),
+)
+
+
+def joined(keys: np.ndarray, positions: np.ndarray, alike: float) -> Made:
+    """The most telling key leads; those like it join, and their mean, of unit length, stands in its place."""
+    near = (keys @ keys.T) > alike
+    free, made, places = np.ones(len(keys), bool), [], []
+    for lead in range(len(keys)):
+        if free[lead]:
+            group = near[lead] & free
+            group[lead] = True
+            free &= ~group
+            made.append(keys[group].mean(0))
+            places.append(lead)
+    told = np.stack(made)
+    return told / np.linalg.norm(told, axis=1, keepdims=True), positions[places]
+
+
+def rounded(keys: np.ndarray, bits: int) -> np.ndarray:
+    """Whole numbers of so many bits, one scale a key."""
+    scale = np.abs(keys).max(1, keepdims=True) / (2 ** (bits - 1) - 1)
+    return np.rint(keys / scale) * scale
+
+
+def turned(calibration: Calibration, axes: torch.Tensor) -> Calibration:
+    """The same space, seen along some axes only."""
+    return replace(
+        calibration,
+        whiten=calibration.whiten @ axes.to(calibration.whiten),
+        neutral=torch.nn.functional.normalize(calibration.neutral.float() @ axes, dim=-1).to(calibration.neutral),
+    )
+
+
+def leading(calibration: Calibration, count: int) -> torch.Tensor:
+    """[key_width, count] principal axes of the neutral keys."""
+    neutral = calibration.neutral.float()
+    return torch.linalg.eigh(neutral.T @ neutral)[1].flip(1)[:, :count]
+
+
+def changed(variant: Variant, axes: torch.Tensor | None, made: Made) -> Made:
+    """The keys of one chunk after the variant."""
+    keys, positions = made[0].astype(np.float32), made[1]
+    if axes is not None:
+        keys = keys @ axes.numpy()
+        keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    if variant.alike:
+        keys, positions = joined(keys, positions, variant.alike)
+    if variant.most:
+        keys, positions = keys[: variant.most], positions[: variant.most]
+    if variant.bits < 16:
+        keys = rounded(keys, variant.bits)
+    return keys.astype(np.float16), positions
+
+
+def measure(
+    variant: Variant,
+    calibration: Calibration,
+    sets: Sequence[tuple[Asked, list[str], list[Made]]],
+    states: Mapping[str, Sequence[torch.Tensor]],
+) -> tuple[float, float, float, float]:
+    """Recall@1 and @5, keys and bytes of a chunk."""
+    axes = leading(calibration, variant.axes) if variant.axes else None
+    space = calibration if axes is None else turned(calibration, axes)
+    recalls: dict[int, list[float]] = {1: [], 5: []}
+    counts = []
+    for asked, owners, made in sets:
+        keys = [changed(variant, axes, one) for one in made]
+        counts += [len(positions) for _, positions in keys]
+        found = routed(space, states[asked.stem], owners, keys)
+        for k, told in recalls.items():
+            told.append(mean(map(lambda r, g, k=k: recall_at(r, g, k), found, asked.gold)))
+    width = variant.axes or calibration.whiten.shape[1]
+    return mean(recalls[1]), mean(recalls[5]), mean(counts), variant.bytes(mean(counts), width)
+
+
+def main() -> None:
+    """Read once, then variant by variant."""
+    asked = arguments(__doc__)
+    report, folder = Report(asked), data_folder(asked.data)
+    count, size = (40, 300) if asked.quick else (100, 1000)
+    backbone = load_backbone()
+    calibration = load_calibration(backbone)
+    corpus = read_rows(folder, CORPUS, 2 * size)
+    told, states = [], {}
+    for stem in SETS:
+        one = asked_of(folder, stem, count)
+        chunks = chunks_of(backbone, filled(one, corpus, size).values())
+        told.append(
+            (one, [c.document.id for c in chunks], all_keys(backbone, {"neurag": calibration}, chunks)["neurag"])
+        )
+        prompts = [question_prompt(backbone, question) for question in one.questions]
+        states[stem] = list(span_states(backbone, prompts, calibration.layer))
+    rows = []
+    for variant in tracked((Variant(), *ALONE, *TOGETHER), "variants"):
+        one, five, keys, size_in_bytes = measure(variant, calibration, told, states)
+        name = variant.name.replace(" ", "_").replace(",", "")
+        report.add(**{f"recall_at_1_{name}": one, f"recall_at_5_{name}": five})
+        report.add(**{f"keys_{name}": keys, f"bytes_{name}": size_in_bytes})
+        rows.append((variant.name, round(keys), round(size_in_bytes), one, five))
+    show(f"{count} questions a set", ("keys", "a chunk", "bytes", "recall@1", "recall@5"), rows)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
