@@ -66,6 +66,8 @@ ALONE = (
 TOGETHER = (
     *(Variant(alike=c, bits=4) for c in (0.9, 0.85, 0.8)),
     *(Variant(alike=c, most=n, bits=4) for c, n in ((0.9, 120), (0.85, 120), (0.85, 96))),
+    *(Variant(axes=n, bits=4) for n in (112, 96, 80, 64)),
+    *(Variant(axes=n, alike=0.95, bits=4) for n in (96, 64)),
     Variant(axes=96, alike=0.85, bits=4),
     Variant(axes=64, alike=0.85, bits=8),
 )

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 
 from neurag.config import RouteOptions
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
 from neurag.knowledge.calibration import load_calibration
-from neurag.knowledge.keys import chunk_keys, lower_case
+from neurag.knowledge.keys import chunk_keys, keys_of, lower_case, read_chunks
 from neurag.knowledge.states import routing_states
 from neurag.prompts import render
 
@@ -21,13 +20,15 @@ def test_words_with_capitals_have_keys_in_lower_case_too(tiny, tiny_calibration)
     second = {int(p) - 25: key for p, key in zip(positions, keys, strict=True) if p >= 25}
     assert sorted(second) == list(range(13, 20))
     lowered = tiny_calibration.project(routing_states(tiny, "it stands in oskerby now.", tiny_calibration.layer))
-    assert np.allclose(np.stack([second[p] for p in range(13, 20)]), lowered[13:20].numpy(), atol=2e-3)
+    assert np.allclose(np.stack([second[p] for p in range(13, 20)]), lowered[13:20].numpy(), atol=0.06)  # four bits
 
 
 def test_keys_stand_by_falling_salience(tiny, tiny_calibration):
-    [(keys, _)] = chunk_keys(tiny, tiny_calibration, [("The mill", "It stands in Oskerby.")])
-    salience = tiny_calibration.salience(torch.from_numpy(keys).float())
-    assert (salience[1:] <= salience[:-1] + 0.05).all()  # stored in half precision
+    [(states, places)] = read_chunks(tiny, tiny_calibration.layer, [("The mill", "It stands in Oskerby.")])
+    _, positions = keys_of(tiny_calibration, states, places)
+    salience = tiny_calibration.salience(tiny_calibration.project(states))
+    told = salience[[places.tolist().index(p) for p in positions.tolist()]]
+    assert (told[1:] <= told[:-1]).all()
 
 
 @pytest.mark.parametrize("text", ["İzmir and Straße", "ΑΣ", "ǅ"])

@@ -14,7 +14,7 @@ from neurag.config import RouteOptions, RoutingOptions, UsageError
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
 from neurag.knowledge.calibration import load_calibration, neutral_states
-from neurag.knowledge.keys import chunk_keys
+from neurag.knowledge.keys import read_chunks
 from neurag.loading import ROUTING_FILE, load_backbone
 from neurag.projection import Projection
 from neurag.tasks import routing
@@ -73,17 +73,19 @@ def test_what_is_learned_from_is_the_routers_own_score(tiny, tmp_path):
     scores = course._scores(range(4), range(6))
     calibration = load_calibration(replace(tiny, routing=None))
     texts = list(dict.fromkeys(text for row in rows for text in (*row.gold, *row.others)))[:6]
-    keys, positions = zip(*chunk_keys(tiny, calibration, texts), strict=True)
+    states, positions = zip(*read_chunks(tiny, calibration.layer, texts), strict=True)
+    keys = [calibration.project(told).half().numpy() for told in states]  # before a bank rounds them
     batch = IndexBatch(
         ids=list("abcdef"), document_ids=list("abcdef"), labels=[()] * 6, timestamps=[""] * 6, trusts=[None] * 6,
-        lengths=np.array(list(map(len, keys))), keys=np.concatenate(keys), positions=np.concatenate(positions),
+        lengths=np.array(list(map(len, keys))), keys=np.concatenate(keys),
+        positions=np.concatenate(positions).astype(np.uint16),
     )  # fmt: skip
     router = Router(calibration, RouteOptions(top_k=6))
     index = router.build([batch])
     for row, told in zip(rows[:4], scores, strict=True):
         routed = router.route(index, question_states(tiny, calibration, row.question))
         found = dict(zip(routed.rows, routed.scores, strict=True))
-        assert [found[n] for n in range(6)] == pytest.approx(told.tolist(), abs=4e-3)  # keys are stored in float16
+        assert [found[n] for n in range(6)] == pytest.approx(told.tolist(), abs=4e-3)
 
 
 def _untrained(tiny):
@@ -122,6 +124,8 @@ def test_turning_a_space_changes_no_cosine_and_puts_most_in_front():
     torch.testing.assert_close(one(states) @ one(states).T, other(states) @ other(states).T, rtol=1e-4, atol=1e-5)
     held = other(states).square().mean(0)
     assert (held[1:] <= held[:-1] + 1e-6).all()
+    cut = routing.ordered(one, states, 5)
+    assert torch.equal(cut.matrix, other.matrix[:, :5])
     assert held[:4].sum() > one(states).square().mean(0)[:4].sum()
 
 

@@ -4,7 +4,7 @@ Keys and queries are norm((h - mean) @ matrix). Without training it is a whiteni
 trained one lies beside a backbone's adapter, that is taken (loading.py). Not here: training it (tasks/routing.py).
 
     >>> Projection.load(folder / "routing.safetensors").matrix.shape      # [D, key_width]  # doctest: +SKIP
-    torch.Size([576, 128])
+    torch.Size([576, 96])
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ from .chance import Yardstick
 from .folder import CALIBRATION
 from .states import last_units, span_states
 
-KEY_WIDTH = 128
+KEY_WIDTH = 96
+"""Numbers of a key: with four bits each (key_codes.py), keys of a chunk take 7 to 8 KB (docs/routing.md)."""
 NEUTRAL_KEYS = 16_384
 FORMAT = "4"
 TENSORS = ("mean", "whiten", "neutral", "unit_mean", "unit_scale", "asked", "asked_mean")

@@ -22,9 +22,10 @@ from torch import Tensor
 from ..backbone import Backbone
 from ..prompts import Prompt, render
 from .calibration import Calibration
+from .key_codes import pack, unpack
 from .states import span_states
 
-KEYS = "as written, lower case"
+KEYS = "as written, lower case, four bits"
 """The readings; changes when the keys of the same text do."""
 
 
@@ -59,10 +60,14 @@ def read_chunks(backbone: Backbone, layer: int, chunks: Sequence[tuple[str, str]
 
 @torch.no_grad()
 def keys_of(calibration: Calibration, states: Tensor, positions: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """float16 [n, key_width] unit vectors and uint16 [n] token positions, by falling salience."""
+    """float16 [n, key_width] unit vectors and uint16 [n] token positions, by falling salience.
+
+    Keys are as precise as a bank keeps them, so what is measured on them holds for banks.
+    """
     keys = calibration.project(states)
     order = calibration.salience(keys).to(keys.device).argsort(descending=True, stable=True)
-    return keys[order].half().cpu().numpy(), positions[order].to(torch.int32).cpu().numpy().astype(np.uint16)
+    stored = unpack(pack(keys[order].float().cpu().numpy()), keys.shape[1])
+    return stored, positions[order].to(torch.int32).cpu().numpy().astype(np.uint16)
 
 
 def lower_case(text: str) -> str:

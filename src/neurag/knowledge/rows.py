@@ -188,9 +188,7 @@ def from_arrow(table: pa.Table, manifest: Manifest) -> list[NeuronRow]:
         positions = np.frombuffer(table["positions"][place].as_py(), "<u2")
         values["labels"] = tuple(values["labels"])
         values["metadata"] = json.loads(values["metadata"])
-        row = NeuronRow(
-            **values, keys=keys, positions=positions.copy(), neuron=neurons[place], scale=scales[place]
-        )
+        row = NeuronRow(**values, keys=keys, positions=positions.copy(), neuron=neurons[place], scale=scales[place])
         rows.append(row)
     return rows
 

@@ -1,9 +1,10 @@
 """Training the routing projection: where in the model's states a question is like the document that answers it.
 
 The backbone is frozen. Its states of all passages and questions are read once (held.py); what is learned is one matrix,
-[D, key_width], that begins as the whitening (routing_course.py). Nothing is learned about any document, so what is
-added to a bank later needs no training. Documents are held out by their hash; training ends when the loss on them no
-longer falls, and the best matrix is kept. Not here: how a bank is searched (hyper_layer/routing.py).
+[D, key_width], that begins as the whitening (routing_course.py) and is somewhat wider while it is learned. Nothing is
+learned about any document, so what is added to a bank later needs no training. Documents are held out by their hash;
+training ends when the loss on them no longer falls, and the best matrix is kept. Not here: how a bank is searched
+(hyper_layer/routing.py).
 
     >>> train_routing(backbone, rows, RoutingOptions(), Path("my-adapter"))          # doctest: +SKIP
 """
@@ -24,7 +25,7 @@ from torch import Tensor
 from ..backbone import Backbone
 from ..config import RoutingOptions, UsageError
 from ..files import write_whole
-from ..knowledge.calibration import neutral_states, neutral_texts, routing_layer, whitening
+from ..knowledge.calibration import KEY_WIDTH, neutral_states, neutral_texts, routing_layer, whitening
 from ..knowledge.chance import NEUTRAL
 from ..knowledge.keys import read_chunks
 from ..knowledge.states import span_states
@@ -103,12 +104,12 @@ def train_routing(
     return report
 
 
-def ordered(found: Projection, states: Tensor) -> Projection:
-    """The same space turned so that its first axes hold most of the keys of some states [T, D]: no cosine changes, and
-    the coarse pass reads the first axes only (hyper_layer/coarse.py)."""
+def ordered(found: Projection, states: Tensor, width: int = KEY_WIDTH) -> Projection:
+    """The same space turned so that its first axes hold most of the keys of some states [T, D], cut to `width` axes.
+    Turning changes no cosine, and the coarse pass reads the first axes only (hyper_layer/coarse.py)."""
     keys = found(states)
     axes = torch.linalg.eigh(keys.T @ keys).eigenvectors.flip(1)
-    return replace(found, matrix=found.matrix @ axes)
+    return replace(found, matrix=found.matrix @ axes[:, :width])
 
 
 def _prepared(

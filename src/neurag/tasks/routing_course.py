@@ -25,13 +25,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..config import RoutingOptions
 from ..files import swapped
-from ..knowledge.calibration import KEY_WIDTH
 from ..knowledge.chance import Yardstick
 from ..projection import Projection
 from .held import Held
 
 WARM_UP = 30
 """Steps in which the rate rises."""
+WIDTH = 128
+"""Axes that are learned; the last ones hold little and are cut when all is learned (routing.py)."""
 
 
 @dataclass
@@ -69,9 +70,9 @@ class Course:
 
     def __init__(self, bench: Bench, options: RoutingOptions, run: str) -> None:
         self.bench, self.options, self.run, self.done = bench, options, run, 0
-        width = min(KEY_WIDTH, bench.start.matrix.shape[1])
+        width = min(WIDTH, bench.start.matrix.shape[1])
         self.turn = torch.eye(bench.start.matrix.shape[1], width).requires_grad_()
-        """[D, key_width], from whitened states; it begins as their leading axes."""
+        """[D, WIDTH], from whitened states; it begins as their leading axes."""
         self._optimiser = torch.optim.Adam([self.turn], lr=options.learning_rate, betas=(0.9, 0.98))
         self._recent: list[float] = []
         self.best, self.best_step = self.turn.detach().clone(), 0
@@ -148,7 +149,7 @@ class Course:
         return self._project(states), lengths
 
     def _project(self, states: Tensor) -> Tensor:
-        """[M, D] -> [M, key_width]. The small product first: there are many more states than directions."""
+        """[M, D] -> [M, WIDTH]. The small product first: there are many more states than directions."""
         return normalize((states - self.bench.start.mean) @ (self.bench.start.matrix @ self.turn), dim=-1)
 
     def save(self, path: Path) -> None:
