@@ -1,12 +1,12 @@
 """How small may a document's keys be? Number, width and precision of the routing keys against recall.
 
 The six sets of hyper_layer.py, each over a bank of its own passages, asked with the router as it ships; every variant
-makes other keys of the same states. A variant is told by its words:
+makes other keys of the same states, from float16 and all axes on. A variant is told by its words:
 
 - most N: the N most telling keys of a chunk; alike C: keys with a cosine above C to a more telling one join it, and
   their mean stands for them;
 - axes N: the N leading principal axes of the neutral keys, of queries, too;
-- int8, int4: whole numbers and one scale a key.
+- int8, int4: whole numbers and one scale a key; int4 alone is what banks hold (knowledge/key_codes.py).
 
 recall_at_{1,5}_VARIANT: mean over the sets; keys_VARIANT and bytes_VARIANT: of a chunk, with positions.
 
@@ -23,13 +23,18 @@ import numpy as np
 import torch
 
 from common import Report, arguments, data_folder, read_rows, recall_at, show, tracked
-from hyper_layer import CORPUS, SETS, Asked, all_keys, asked_of, filled, routed
+from hyper_layer import CORPUS, SETS, Asked, asked_of, filled, routed
+from neurag.backbone import Backbone
 from neurag.knowledge.calibration import Calibration, load_calibration
+from neurag.knowledge.documents import Chunk
+from neurag.knowledge.key_codes import pack, unpack
+from neurag.knowledge.keys import read_chunks
 from neurag.knowledge.states import span_states
 from neurag.loading import load_backbone
 from neurag.prompts import question_prompt
-from routing import chunks_of
+from routing import GROUP, chunks_of
 
+BANK_BITS = 4
 Made = tuple[np.ndarray, np.ndarray]
 """Keys [n, key_width] of a chunk, most telling first, and positions [n]."""
 
@@ -60,17 +65,26 @@ class Variant:
 ALONE = (
     *(Variant(most=n) for n in (128, 96, 64, 32)),
     *(Variant(alike=c) for c in (0.95, 0.9, 0.85, 0.8, 0.7)),
-    *(Variant(axes=n) for n in (96, 64)),
+    *(Variant(axes=n) for n in (80, 64, 48)),
     *(Variant(bits=n) for n in (8, 4, 3)),
 )
 TOGETHER = (
-    *(Variant(alike=c, bits=4) for c in (0.9, 0.85, 0.8)),
-    *(Variant(alike=c, most=n, bits=4) for c, n in ((0.9, 120), (0.85, 120), (0.85, 96))),
-    *(Variant(axes=n, bits=4) for n in (112, 96, 80, 64)),
-    *(Variant(axes=n, alike=0.95, bits=4) for n in (96, 64)),
-    Variant(axes=96, alike=0.85, bits=4),
-    Variant(axes=64, alike=0.85, bits=8),
+    *(Variant(alike=c, bits=4) for c in (0.95, 0.9, 0.85)),
+    *(Variant(axes=n, bits=4) for n in (80, 64, 48)),
+    Variant(axes=64, alike=0.95, bits=4),
 )
+
+
+def read(backbone: Backbone, calibration: Calibration, chunks: Sequence[Chunk]) -> list[Made]:
+    """Keys as exact as the states."""
+    made = []
+    for at in tracked(range(0, len(chunks), GROUP), "keys"):
+        texts = [(chunk.document.title, chunk.text) for chunk in chunks[at : at + GROUP]]
+        for states, positions in read_chunks(backbone, calibration.layer, texts):
+            keys = calibration.project(states).cpu()
+            order = calibration.salience(keys).argsort(descending=True, stable=True)
+            made.append((keys[order].numpy(), positions.cpu()[order].numpy().astype(np.uint16)))
+    return made
 
 
 def joined(keys: np.ndarray, positions: np.ndarray, alike: float) -> Made:
@@ -89,7 +103,9 @@ def joined(keys: np.ndarray, positions: np.ndarray, alike: float) -> Made:
 
 
 def rounded(keys: np.ndarray, bits: int) -> np.ndarray:
-    """Whole numbers of so many bits, one scale a key."""
+    """Whole numbers of so many bits, one scale a key; four as banks have them."""
+    if bits == BANK_BITS:
+        return unpack(pack(keys), keys.shape[1])
     scale = np.abs(keys).max(1, keepdims=True) / (2 ** (bits - 1) - 1)
     return np.rint(keys / scale) * scale
 
@@ -157,19 +173,18 @@ def main() -> None:
     for stem in SETS:
         one = asked_of(folder, stem, count)
         chunks = chunks_of(backbone, filled(one, corpus, size).values())
-        told.append(
-            (one, [c.document.id for c in chunks], all_keys(backbone, {"neurag": calibration}, chunks)["neurag"])
-        )
+        told.append((one, [chunk.document.id for chunk in chunks], read(backbone, calibration, chunks)))
         prompts = [question_prompt(backbone, question) for question in one.questions]
         states[stem] = list(span_states(backbone, prompts, calibration.layer))
     rows = []
     for variant in tracked((Variant(), *ALONE, *TOGETHER), "variants"):
         one, five, keys, size_in_bytes = measure(variant, calibration, told, states)
-        name = variant.name.replace(" ", "_").replace(",", "")
+        name = variant.name.replace(" ", "_").replace(",", "")  # as tables.py finds it
         report.add(**{f"recall_at_1_{name}": one, f"recall_at_5_{name}": five})
         report.add(**{f"keys_{name}": keys, f"bytes_{name}": size_in_bytes})
         rows.append((variant.name, round(keys), round(size_in_bytes), one, five))
     show(f"{count} questions a set", ("keys", "a chunk", "bytes", "recall@1", "recall@5"), rows)
+    report.meta |= {"variants": [row[0] for row in rows], "questions": count, "model": backbone.name}
     report.finish()
 
 

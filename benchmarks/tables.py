@@ -111,6 +111,16 @@ def rankers_table(figures: Figures, meta: Meta) -> list[str]:
 SECONDS = ("seconds_per_question", "bm25_seconds_per_question")
 
 
+def keys_table(figures: Figures, meta: Meta) -> list[str]:
+    """Every variant of keys with its size and what is found with it."""
+    rows = []
+    for words in meta.get("variants", ()):
+        name = words.replace(" ", "_").replace(",", "")
+        found = (f"{figures[f'recall_at_{k}_{name}']:.3f}" for k in (1, 5))
+        rows.append((words, *(written(round(figures[f"{what}_{name}"])) for what in ("keys", "bytes")), *found))
+    return markdown(("keys", "of a chunk", "bytes", "recall@1", "recall@5"), rows)
+
+
 def answer_table(figures: Figures, meta: Meta) -> list[str]:
     """Medians of each system."""
     names = {"closed": "closed book", "rag": "RAG, five 100-word passages", "neurag": "NeuRAG", "hybrid": "hybrid"}
@@ -313,6 +323,11 @@ SHEETS: Mapping[str, Sheet] = {
     ),
     "knowledge": Sheet({}, detail=knowledge_table),
     "quality": Sheet({}, detail=quality_table),
+    "keys": Sheet(
+        {},
+        size=lambda meta: f"mean over six sets, {meta['questions']} questions each",
+        detail=keys_table,
+    ),
     "attribution": Sheet(
         {
             "relative_difference": "largest difference to one layer at a time in float64",

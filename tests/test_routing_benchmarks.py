@@ -8,7 +8,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from neurag.knowledge.calibration import load_calibration
 from neurag.knowledge.retrieval import Passages
@@ -106,8 +108,41 @@ def test_keys_that_are_read_together_are_those_of_each_system(bench, tiny, folde
     assert (found["a"][0][0] != found["b"][0][0]).any()
 
 
+def test_keys_alike_become_one_and_the_most_telling_lead(bench):
+    made = bench("keys")
+    keys = np.array([[1, 0], [0, 1], [0.99, 0.141], [-1, 0]], np.float32)
+    told, places = made.joined(keys, np.array([5, 6, 7, 8], np.uint16), 0.9)
+    assert places.tolist() == [5, 6, 8]  # the third joined the first
+    assert np.allclose(np.linalg.norm(told, axis=1), 1)
+    assert 0 < told[0, 1] < 0.141
+    assert np.array_equal(told[1:], keys[[1, 3]])
+    kept, places = made.changed(made.Variant(most=2), None, (keys, np.arange(4, dtype=np.uint16)))
+    assert places.tolist() == [0, 1]
+    assert np.array_equal(kept, keys[:2].astype(np.float16))
+
+
+def test_a_space_cut_to_some_axes_turns_keys_and_questions_alike(bench, tiny, tiny_calibration):
+    made = bench("keys")
+    axes = made.leading(tiny_calibration, 8)
+    states = torch.randn(5, tiny.width, generator=torch.Generator().manual_seed(0))
+    keys = tiny_calibration.project(states).numpy()
+    told, _ = made.changed(made.Variant(axes=8), axes, (keys, np.arange(5, dtype=np.uint16)))
+    assert np.allclose(told, made.turned(tiny_calibration, axes).project(states).numpy(), atol=2e-3)
+
+
+def test_variants_of_keys_are_told_with_their_size(bench):
+    made = bench("keys")
+    variant = made.Variant(axes=64, alike=0.9, bits=4)
+    assert variant.name == "axes 64, alike 0.9, int4"
+    assert variant.bytes(100, 64) == 100 * (32 + 2 + 2)
+    assert made.Variant().bytes(1, 96) == 96 * 2 + 2
+    figures = {f"{what}_axes_64_alike_0.9_int4": 0.5 for what in ("recall_at_1", "recall_at_5", "keys", "bytes")}
+    meta = {"variants": [variant.name], "questions": 40}
+    assert "| axes 64, alike 0.9, int4 | 0 | 0 | 0.500 | 0.500 |" in bench("tables").lines("keys", figures, meta)
+
+
 def test_the_target_is_the_best_of_the_others(bench):
-    tables = bench("tables")
+    tables = bench("targets")
     figures = {"recall_at_1_popqa_neurag": 0.5, "recall_at_1_popqa_bm25": 0.4, "recall_at_1_popqa_minilm": 0.6}
     assert tables.target("recall_at_1_popqa_neurag", figures).verdict(0.5).startswith("at least 0.6")
     assert tables.target("recall_at_1_popqa_neurag", {}) is None
