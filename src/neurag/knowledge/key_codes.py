@@ -1,6 +1,6 @@
 """Keys as a bank stores them: four bits a number and one scale a key, a quarter of float16.
 
-A key is a direction, so the scale is chosen to keep its length exactly. What that costs in recall, and what other
+A key is a direction, so the scale is chosen to keep its length. What that costs in recall, and what other
 precisions and fewer keys cost, is measured by benchmarks/keys.py (docs/routing.md). Not here: making keys (keys.py),
 columns (rows.py).
 
@@ -33,7 +33,7 @@ def code_bytes(width: int) -> int:
 
 
 def pack(keys: Array) -> Array:
-    """uint8 [n, code_bytes(w)] for keys float16 [n, w], which must be finite."""
+    """uint8 [n, code_bytes(w)] for keys [n, w], which must be finite."""
     wide = keys.astype(np.float32)
     step = np.abs(wide).max(1, initial=0.0, keepdims=True) / LEVELS
     whole = np.rint(np.divide(wide, step, out=np.zeros_like(wide), where=step > 0))
