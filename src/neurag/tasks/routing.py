@@ -75,6 +75,7 @@ class RoutingReport:
     """Of the matrix that was kept."""
     held_loss_before: float
     held_loss: float
+    """Of that matrix, before its last axes are cut."""
     seconds: float
 
 
