@@ -31,6 +31,7 @@ from neurag.knowledge.key_codes import pack, unpack
 from neurag.knowledge.keys import read_chunks
 from neurag.knowledge.states import span_states
 from neurag.loading import load_backbone
+from neurag.projection import leading_axes
 from neurag.prompts import question_prompt
 from routing import GROUP, chunks_of
 
@@ -119,12 +120,6 @@ def turned(calibration: Calibration, axes: torch.Tensor) -> Calibration:
     )
 
 
-def leading(calibration: Calibration, count: int) -> torch.Tensor:
-    """[key_width, count] principal axes of the neutral keys."""
-    neutral = calibration.neutral.float()
-    return torch.linalg.eigh(neutral.T @ neutral)[1].flip(1)[:, :count]
-
-
 def changed(variant: Variant, axes: torch.Tensor | None, made: Made) -> Made:
     """The keys of one chunk after the variant."""
     keys, positions = made[0].astype(np.float32), made[1]
@@ -147,7 +142,7 @@ def measure(
     states: Mapping[str, Sequence[torch.Tensor]],
 ) -> tuple[float, float, float, float]:
     """Recall@1 and @5, keys and bytes of a chunk."""
-    axes = leading(calibration, variant.axes) if variant.axes else None
+    axes = leading_axes(calibration.neutral.float(), variant.axes) if variant.axes else None
     space = calibration if axes is None else turned(calibration, axes)
     recalls: dict[int, list[float]] = {1: [], 5: []}
     counts = []
@@ -176,15 +171,15 @@ def main() -> None:
         told.append((one, [chunk.document.id for chunk in chunks], read(backbone, calibration, chunks)))
         prompts = [question_prompt(backbone, question) for question in one.questions]
         states[stem] = list(span_states(backbone, prompts, calibration.layer))
-    rows = []
+    rows, names = [], {}
     for variant in tracked((Variant(), *ALONE, *TOGETHER), "variants"):
         one, five, keys, size_in_bytes = measure(variant, calibration, told, states)
-        name = variant.name.replace(" ", "_").replace(",", "")  # as tables.py finds it
+        name = names[variant.name] = variant.name.replace(" ", "_").replace(",", "")
         report.add(**{f"recall_at_1_{name}": one, f"recall_at_5_{name}": five})
         report.add(**{f"keys_{name}": keys, f"bytes_{name}": size_in_bytes})
         rows.append((variant.name, round(keys), round(size_in_bytes), one, five))
     show(f"{count} questions a set", ("keys", "a chunk", "bytes", "recall@1", "recall@5"), rows)
-    report.meta |= {"variants": [row[0] for row in rows], "questions": count, "model": backbone.name}
+    report.meta |= {"variants": names, "questions": count, "model": backbone.name}
     report.finish()
 
 

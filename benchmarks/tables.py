@@ -114,8 +114,7 @@ SECONDS = ("seconds_per_question", "bm25_seconds_per_question")
 def keys_table(figures: Figures, meta: Meta) -> list[str]:
     """Every variant of keys with its size and what is found with it."""
     rows = []
-    for words in meta.get("variants", ()):
-        name = words.replace(" ", "_").replace(",", "")
+    for words, name in meta.get("variants", {}).items():
         found = (f"{figures[f'recall_at_{k}_{name}']:.3f}" for k in (1, 5))
         rows.append((words, *(written(round(figures[f"{what}_{name}"])) for what in ("keys", "bytes")), *found))
     return markdown(("keys", "of a chunk", "bytes", "recall@1", "recall@5"), rows)

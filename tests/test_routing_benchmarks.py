@@ -123,7 +123,7 @@ def test_keys_alike_become_one_and_the_most_telling_lead(bench):
 
 def test_a_space_cut_to_some_axes_turns_keys_and_questions_alike(bench, tiny, tiny_calibration):
     made = bench("keys")
-    axes = made.leading(tiny_calibration, 8)
+    axes = made.leading_axes(tiny_calibration.neutral.float(), 8)
     states = torch.randn(5, tiny.width, generator=torch.Generator().manual_seed(0))
     keys = tiny_calibration.project(states).numpy()
     told, _ = made.changed(made.Variant(axes=8), axes, (keys, np.arange(5, dtype=np.uint16)))
@@ -137,7 +137,7 @@ def test_variants_of_keys_are_told_with_their_size(bench):
     assert variant.bytes(100, 64) == 100 * (32 + 2 + 2)
     assert made.Variant().bytes(1, 96) == 96 * 2 + 2
     figures = {f"{what}_axes_64_alike_0.9_int4": 0.5 for what in ("recall_at_1", "recall_at_5", "keys", "bytes")}
-    meta = {"variants": [variant.name], "questions": 40}
+    meta = {"variants": {variant.name: "axes_64_alike_0.9_int4"}, "questions": 40}
     assert "| axes 64, alike 0.9, int4 | 0 | 0 | 0.500 | 0.500 |" in bench("tables").lines("keys", figures, meta)
 
 

@@ -20,6 +20,12 @@ from .config import NeuragError
 from .files import swapped
 
 
+def leading_axes(keys: Tensor, width: int) -> Tensor:
+    """[W, width] the orthogonal axes that hold most of keys [n, W], in falling order."""
+    axes: Tensor = torch.linalg.eigh(keys.T @ keys).eigenvectors
+    return axes.flip(1)[:, :width]
+
+
 @dataclass(frozen=True)
 class Projection:
     """From states [T, D] behind a layer to unit vectors [T, key_width]."""

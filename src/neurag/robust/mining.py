@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..backbone import Backbone
-from ..config import NOT_STATED, MineOptions, NeuragError, UsageError
+from ..config import NOT_STATED, MineOptions, NeuragError, UsageError, at_least
 from ..decoding import decode
 from ..files import swapped
 from ..prompts import question_prompt
@@ -132,9 +132,7 @@ def _check(options: MineOptions) -> None:
     unknown = [kind for kind in options.noise if kind not in KINDS]
     if unknown or not options.noise:
         raise UsageError(f"--noise must name some of {', '.join(KINDS)}, not {', '.join(unknown) or 'nothing'}")
-    for name, least in (("keep", 1), ("save_every", 1), ("steps", 1), ("chunk", 1), ("passages", 1)):
-        if getattr(options, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(options, name)}")
+    at_least(options, keep=1, save_every=1, steps=1, chunk=1, passages=1)
 
 
 def _probes(

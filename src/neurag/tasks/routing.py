@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..backbone import Backbone
@@ -30,7 +29,7 @@ from ..knowledge.chance import NEUTRAL
 from ..knowledge.keys import read_chunks
 from ..knowledge.states import span_states
 from ..loading import ROUTING_FILE
-from ..projection import Projection
+from ..projection import Projection, leading_axes
 from ..prompts import question_prompt
 from .batches import place_of
 from .held import hold
@@ -108,9 +107,7 @@ def train_routing(
 def ordered(found: Projection, states: Tensor, width: int = KEY_WIDTH) -> Projection:
     """The same space turned so that its first axes hold most of the keys of some states [T, D], cut to `width` axes.
     Turning changes no cosine, and the coarse pass reads the first axes only (hyper_layer/coarse.py)."""
-    keys = found(states)
-    axes = torch.linalg.eigh(keys.T @ keys).eigenvectors.flip(1)
-    return replace(found, matrix=found.matrix @ axes[:, :width])
+    return replace(found, matrix=found.matrix @ leading_axes(found(states), width))
 
 
 def _prepared(
