@@ -38,11 +38,12 @@ PACKAGES = ("neurag", "torch", "transformers", "peft", "bm25s", "numpy", "lanced
 
 
 def arguments(
-    doc: str, argv: Sequence[str] | None = None, only: Iterable[str] = (), model: str | None = None
+    doc: str, argv: Sequence[str] | None = None, only: Iterable[str] = (), model: str | None = None, count: str = ""
 ) -> argparse.Namespace:
     """Parse the flags every benchmark takes; the module's docstring is its help.
 
-    `only`: parts one can choose among; `model`: the backbone, where another one can be named.
+    `only`: parts one can choose among; `model`: the backbone, where another one can be named; `count`: what can be
+    asked for another number of.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -55,6 +56,8 @@ def arguments(
         parser.add_argument("--only", action="append", choices=parts, help="this part only; may be repeated")
     if model:
         parser.add_argument("--model", default=model, help="another backbone, or MODEL+ADAPTER")
+    if count:
+        parser.add_argument(f"--{count}", type=int, help="this many, in place of the size's own number")
     return parser.parse_args(argv)
 
 

@@ -10,6 +10,9 @@ documents:
 
 recall_at_{1,5}_SET_SYSTEM is the share of a question's gold documents among the first, at the largest bank measured;
 those of smaller banks are in the JSON's meta. Keys are computed once (shown) and cached. Not here: answers.
+null_auc_SET: how often the best row's score is higher with a question's gold documents in the bank than the best of
+another question without its own; null_f1: F1 of telling the latter, all sets pooled, by a threshold that was picked on
+the other half of the questions. What the null score can know from routing alone.
 
     python benchmarks/hyper_layer.py [--quick] [--data DIR] [--json OUT]
 """
@@ -19,18 +22,19 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from common import Report, arguments, data_folder, gold_of, held_out, passages_of, read_rows, recall_at, show, tracked
 from neurag.backbone import Backbone, cache_folder, processor_format
 from neurag.config import RouteOptions
-from neurag.hyper_layer.routing import Router
+from neurag.hyper_layer.routing import Router, RoutingIndex
 from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk
 from neurag.knowledge.embedding import Embedded, dense_encoder
@@ -39,6 +43,7 @@ from neurag.knowledge.retrieval import Passages
 from neurag.knowledge.states import span_states
 from neurag.loading import load_backbone
 from neurag.prompts import question_prompt
+from null import auc, crossed_f1
 from routing import GROUP, chunks_of, distinct, index_batch
 
 SETS = ("popqa", "squad_same_article", "nq_open_oracle", "ragbench_nq_tqa_webq", "hotpotqa", "2wikimultihopqa")
@@ -144,16 +149,42 @@ def load_keys(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
         return list(zip(np.split(stored["keys"], cuts), np.split(stored["positions"], cuts), strict=True))
 
 
-def routed(
-    calibration: Calibration, states: Sequence[Any], owners: Sequence[str], keys: Sequence[tuple[np.ndarray, ...]]
-) -> Found:
-    """Documents found by the router in a bank whose rows have these keys and belong to these documents."""
+@dataclass(frozen=True)
+class Bench:
+    """What all sets and sizes share: every chunk of every bank, by row number."""
+
+    calibrations: Mapping[str, Calibration]
+    owners: list[str]
+    """Document of each row."""
+    keys: Keys
+    corpus: Sequence[Mapping[str, Any]]
+    encoder: Any
+
+    def __post_init__(self) -> None:
+        rows: dict[str, list[int]] = {}
+        for row, owner in enumerate(self.owners):
+            rows.setdefault(owner, []).append(row)
+        object.__setattr__(self, "_rows", rows)
+
+    def rows(self, bank: Iterable[str]) -> list[int]:
+        """Those of these documents."""
+        return [row for document in bank for row in self._rows[document]]  # type: ignore[attr-defined]
+
+
+def laid_out(
+    calibration: Calibration, owners: Sequence[str], keys: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[Router, RoutingIndex]:
+    """A router, and what it searches: rows that have these keys and belong to these documents."""
     lengths = np.array([len(positions) for _, positions in keys], np.int64)
     batch = index_batch(owners, lengths, *(np.concatenate([one[part] for one in keys]) for part in (0, 1)))
     router = Router(calibration, RouteOptions(top_k=FOUND))
-    index = router.build([batch], processor_format())
-    told = (router.route(index, calibration.project(x).cpu()).rows for x in states)
-    return [distinct((owners[row] for row in rows), 5) for rows in told]
+    return router, router.build([batch], processor_format())
+
+
+def routed(router: Router, index: RoutingIndex, states: Sequence[Tensor]) -> Found:
+    """Documents found by the router."""
+    told = (router.route(index, one).rows for one in states)
+    return [distinct((index.document_ids[row] for row in rows), 5) for rows in told]
 
 
 def searched(
@@ -162,6 +193,56 @@ def searched(
     """Documents found by a search over titles and texts."""
     index = made([(name, name, doc["title"], doc["text"]) for name, doc in bank.items()])
     return [[passage.id for passage in index.search(question, 5)] for question in asked.questions]
+
+
+def best_scores(
+    router: Router, index: RoutingIndex, states: Sequence[Tensor], gold: Sequence[set[str]]
+) -> tuple[list[float], list[float]]:
+    """Score of the best row of every question, with its gold documents in the bank and without them."""
+    with_them, without = [], []
+    for one, own in zip(states, gold, strict=True):
+        seen = np.array([document not in own for document in index.document_ids])
+        with_them.append(max(router.route(index, one, top_k=1).scores, default=0.0))
+        without.append(max(router.route(index, one, seen, top_k=1).scores, default=0.0))
+    return with_them, without
+
+
+def recalls(found: Mapping[str, Found], asked: Asked) -> dict[str, float]:
+    """recall_at_{1,5}_SET_SYSTEM."""
+    return {
+        f"recall_at_{k}_{asked.stem}_{name}": mean(map(lambda r, g: recall_at(r, g, k), told, asked.gold))
+        for name, told in found.items()
+        for k in (1, 5)
+    }
+
+
+def compare(report: Report, bench: Bench, size: int, sets: Sequence[tuple[Asked, Sequence[Tensor]]]) -> None:
+    """All sets over banks of one size."""
+    table: list[tuple[object, ...]] = []
+    present: list[float] = []
+    absent: list[float] = []
+    for one, raw in sets:
+        bank = filled(one, bench.corpus, size)
+        rows = bench.rows(bank)
+        found: dict[str, Found] = {}
+        for name, calibration in bench.calibrations.items():
+            keys = [bench.keys[name][row] for row in rows]
+            router, index = laid_out(calibration, [bench.owners[row] for row in rows], keys)
+            states = [calibration.project(x).cpu() for x in raw]
+            found[name] = routed(router, index, states)
+            if name == "neurag":
+                here = best_scores(router, index, states, one.gold)
+        found |= {"bm25": searched(Passages, bank, one)}
+        found |= {"minilm": searched(lambda told: Embedded(told, bench.encoder), bank, one)}
+        figures = recalls(found, one) | {f"null_auc_{one.stem}": auc(*here)}
+        present, absent = [*present, *here[0]], [*absent, *here[1]]
+        report.meta["by_bank"].setdefault(str(size), {}).update(figures)
+        report.meta.setdefault("sets", {})[one.stem] = {"questions": len(one.questions), "own": len(one.own)}
+        report.add(**figures)
+        table.append((one.stem, len(one.questions), len(bank), *figures.values()))
+    report.add(null_f1=crossed_f1(present, absent))
+    columns = ("set", "asked", "docs", *(f"{name}@{k}" for name in found for k in (1, 5)), "null AUC")
+    show(f"Recall, {size:,} documents", columns, table)
 
 
 def main() -> None:
@@ -179,38 +260,13 @@ def main() -> None:
     chunks = chunks_of(backbone, docs.values())
     keys = all_keys(backbone, calibrations, chunks)
     report.meta["key_seconds"] = round(time.perf_counter() - begun, 1)
-    rows_of: dict[str, list[int]] = {}
-    owners = [chunk.document.id for chunk in chunks]
-    for row, owner in enumerate(owners):
-        rows_of.setdefault(owner, []).append(row)
-    asked_states = {
-        one.stem: list(span_states(backbone, [question_prompt(backbone, q) for q in one.questions], trained.layer))
+    bench = Bench(calibrations, [chunk.document.id for chunk in chunks], keys, corpus, dense_encoder())
+    told = [
+        (one, list(span_states(backbone, [question_prompt(backbone, q) for q in one.questions], trained.layer)))
         for one in sets
-    }
-    encoder = dense_encoder()
+    ]
     for bank_size in size.banks:
-        table = []
-        for one in sets:
-            bank = filled(one, corpus, bank_size)
-            rows = [row for name in bank for row in rows_of[name]]
-            states = asked_states[one.stem]
-            found = {
-                name: routed(calibration, states, [owners[row] for row in rows], [keys[name][row] for row in rows])
-                for name, calibration in calibrations.items()
-            }
-            found |= {"bm25": searched(Passages, bank, one)}
-            found |= {"minilm": searched(lambda told: Embedded(told, encoder), bank, one)}
-            figures = {
-                f"recall_at_{k}_{one.stem}_{name}": mean(map(lambda r, g: recall_at(r, g, k), told, one.gold))
-                for name, told in found.items()
-                for k in (1, 5)
-            }
-            report.meta["by_bank"].setdefault(str(bank_size), {}).update(figures)
-            report.meta.setdefault("sets", {})[one.stem] = {"questions": len(one.questions), "own": len(one.own)}
-            report.add(**figures)
-            table.append((one.stem, len(one.questions), len(bank), *figures.values()))
-        columns = ("set", "asked", "docs", *(f"{name}@{k}" for name in found for k in (1, 5)))
-        show(f"Recall, {bank_size:,} documents", columns, table)
+        compare(report, bench, bank_size, told)
     report.finish()
 
 

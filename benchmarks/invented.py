@@ -1,6 +1,7 @@
 """Invented companies with gold question-answer pairs: facts no model can know, for benchmarks.
 
-Each fact has two phrasings to learn from and a third that is only asked. Not here: any measuring.
+Each fact has two phrasings to learn from and a third that is only asked, and can be asked about with yes or no. Not
+here: any measuring.
 
     >>> companies(2, seed=0)[0].learn[0]
     ('Who founded ...?', '...')
@@ -9,6 +10,7 @@ Each fact has two phrasings to learn from and a third that is only asked. Not he
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PHRASINGS = (
@@ -26,6 +28,14 @@ SENTENCES = (
     "It makes {a}.",
     "{a} people work there.",
     "The director is {a}.",
+)
+CHECKS = (
+    "Was {c} founded by {a}?",
+    "Is {c} based in {a}?",
+    "Did {c} open in {a}?",
+    "Does {c} make {a}?",
+    "Do {a} people work at {c}?",
+    "Is {a} the director of {c}?",
 )
 SYLLABLES = [
     "ba",
@@ -59,6 +69,16 @@ class Company:
     text: str
     learn: tuple[tuple[str, str], ...]
     ask: tuple[tuple[str, str], ...]
+
+
+def checks(made: Sequence[Company]) -> list[list[tuple[str, str]]]:
+    """Of each company: every fact asked about with its own value (yes) and with the next company's (no)."""
+    asked = []
+    for company, other in zip(made, (*made[1:], made[0]), strict=True):
+        pairs = zip(CHECKS, company.ask, other.ask, strict=True)
+        told = [(check, (own, "yes"), (theirs, "no")) for check, (_, own), (_, theirs) in pairs]
+        asked.append([(check.format(c=company.name, a=a), said) for check, *values in told for a, said in values])
+    return asked
 
 
 def companies(count: int, seed: int = 0) -> list[Company]:

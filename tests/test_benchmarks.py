@@ -404,8 +404,12 @@ def test_passages_of_one_title_make_a_long_document(bench, monkeypatch):
 def test_every_recipe_is_another_one(bench):
     made = bench("recipes")
     told = {
-        replace(made.EncodeOptions(), **encoding).recipe(replace(made.AugmentOptions(), **augmenting))
-        for encoding, augmenting in made.RECIPES.values()
+        (
+            replace(made.EncodeOptions(), **one.encode).recipe(replace(made.AugmentOptions(), **one.augment)),
+            one.told,
+            one.confined,
+        )
+        for one in made.RECIPES.values()
     }
     assert len(told) == len(made.RECIPES)
     assert set(made.QUICK) <= set(made.RECIPES)

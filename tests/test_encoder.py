@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -168,9 +169,51 @@ def test_an_easy_document_stops_alone_and_costs_no_more_rows(tiny, space, monkey
 def test_distillation_moves_towards_what_is_read(tiny, space):
     passage = ("The mill", "The mill is run by Ada. It is dark green and gold.")
     lessons = [*pair_lessons(tiny, PAIRS[0], 0, teacher=passage), *pair_lessons(tiny, PAIRS[1], 1)]
-    part = encoder._Part(tiny, space, lessons, 2, 1.0)
+    part = encoder._Part(tiny, space, lessons, 2, replace(OPTIONS, distil=1.0))
     silent = torch.zeros(2, len(space.layers), 6, tiny.width)
     made = train_neurons(tiny, space, lessons, 2, replace(OPTIONS, steps=40, distil=1.0))
     before, after = part.losses(silent), part.losses(made)
     assert after[0] < 0.7 * before[0]  # the distance from the teacher
     assert after[1] < 0.5 * before[1]  # without a teacher the answers are learned as ever
+
+
+def test_distillation_of_states_moves_towards_those_of_the_reader(tiny, space):
+    passage = ("The mill", "The mill is run by Ada. It is dark green and gold.")
+    lessons = list(pair_lessons(tiny, PAIRS[0], 0, teacher=passage))
+    options = replace(OPTIONS, steps=40, distil_states=4.0)
+    part = encoder._Part(tiny, space, lessons, 1, options)
+    words_only = encoder._Part(tiny, space, lessons, 1, OPTIONS)
+
+    def apart(neurons):
+        return float(part.losses(neurons) - words_only.losses(neurons))
+
+    alone, near = (
+        train_neurons(tiny, space, lessons, 1, one) for one in (replace(options, distil_states=0.0), options)
+    )
+    assert 0 < apart(near) < 0.7 * apart(alone)
+
+
+def test_who_teaches_is_the_model_that_reads(tiny, space):
+    passage = ("The mill", "The mill is run by Ada.")
+    lessons = list(pair_lessons(tiny, PAIRS[0], 0, teacher=passage))
+    other = copy.deepcopy(tiny.model)
+    with torch.no_grad():
+        other.model.layers[0].mlp.up_proj.weight.mul_(-3)
+    two = replace(tiny, reading=replace(tiny, model=other))
+    options = replace(OPTIONS, distil=1.0)
+    own, read = (encoder._Part(one, space, lessons, 1, options).taught for one in (tiny, two))
+    assert own.keys() == read.keys()
+    assert not torch.allclose(own[0], read[0], atol=1e-3)
+
+
+def test_neurons_can_be_kept_out_of_a_direction(tiny, space):
+    away = torch.nn.functional.normalize(torch.randn(tiny.width, generator=torch.Generator().manual_seed(0)), dim=0)
+
+    def confine(given):
+        return given - (given @ away)[..., None] * away
+
+    lessons = lessons_of(tiny)
+    free = train_neurons(tiny, space, lessons, 3, replace(OPTIONS, steps=60))
+    kept = train_neurons(tiny, space, lessons, 3, replace(OPTIONS, steps=60), confine=confine)
+    assert (kept @ away).abs().max() < 1e-5 < (free @ away).abs().max()
+    assert _loss(tiny, space, lessons, kept) < 1.0  # what is left is room enough

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from conftest import units_of
 from neurag.knowledge.candidates import Candidate, find_candidates
+from neurag.knowledge.checks import checks
 from neurag.knowledge.coverage import coverage
 from neurag.knowledge.echoes import LETTERS, apart, ask_back
 from neurag.prompts import question_prompt
@@ -46,6 +47,42 @@ ROWS = [
 )
 def test_a_sentence_is_asked_back(answer, kind, sentence, asked):
     assert ask_back(Candidate(answer, sentence, kind), 9) == asked
+
+
+@pytest.mark.parametrize(
+    ("earlier", "sentence", "asked"),
+    [
+        (
+            "Ilse Maranth runs the mill.",
+            "She was born in Oskerby.",
+            "Ilse Maranth runs the mill. She was born in what?",
+        ),
+        ("Its head, Bo, is old!", "His wife lives in Oskerby.", "Its head, Bo, is old. His wife lives in what?"),
+        ("Bo Hask sells eels.", "The mill stands in Oskerby.", "The mill stands in what?"),  # says all itself
+        ("", "She was born in Oskerby.", "She was born in what?"),
+        ("Bo is old.", "She " + "very " * 9 + "much likes Oskerby.", "Very " + "very " * 6 + "much likes what?"),
+    ],
+)
+def test_a_sentence_that_points_back_is_asked_with_the_one_before(earlier, sentence, asked):
+    assert ask_back(Candidate("Oskerby", sentence, "phrase"), 9, earlier) == asked
+
+
+def test_an_answer_is_checked_with_its_value_and_with_another():
+    mill, fire = (
+        Candidate("1987", "The mill opened in 1987.", "number"),
+        Candidate("1923", "Bo left in 1923.", "number"),
+    )
+    head = Candidate("Ilse Maranth", "Ilse Maranth runs the mill.", "name")
+    she = Candidate("1950", "She was born in 1950.", "number")
+    both = {"Is it true that the mill opened in 1987?": "yes", "Is it true that the mill opened in 1923?": "no"}
+    assert checks([mill, fire, head, she], 1, 9) == both
+    told = checks([mill, fire, head, she], 9, 9)
+    assert list(told.items())[:2] == list(both.items())
+    assert "Is it true that Bo left in 1950?" in told  # a name keeps its capital
+    assert not any("She" in asked or "Ilse" in asked for asked in told)  # who is she? and there is no other name
+    assert checks([mill, fire], 0, 9) == checks([head], 9, 9) == {}
+    twice = Candidate("12", "Of 12 men 15 left.", "number"), Candidate("15", "Of 12 men 15 left.", "number")
+    assert checks(twice, 9, 9) == {}  # "15 men" would be no other value of that sentence
 
 
 def test_answers_that_are_asked_back_share_no_words():
@@ -90,7 +127,8 @@ def test_coverage_counts_what_is_answered(text, answer, share):
 @given(st.text(min_size=1, max_size=200))
 def test_any_candidate_can_be_asked_back(text):
     for candidate in find_candidates(text, 8):
-        assert ask_back(candidate, 9).endswith("?")
+        assert ask_back(candidate, 9, "Bo is old.").endswith("?")
+    assert set(checks(find_candidates(text, 8), 4, 9).values()) <= {"yes", "no"}
 
 
 def test_questions_meet_the_sentences_with_their_answers(tiny):

@@ -84,6 +84,7 @@ def test_a_run_ends_with_the_figures_it_names(bench, folder, tiny, monkeypatch, 
     told = json.loads(out.read_text())
     wanted = {f"recall_at_{k}_{stem}_{name}" for k in (1, 5) for stem in made.SETS
               for name in ("neurag", "untrained", "bm25", "minilm")}  # fmt: skip
+    wanted |= {"null_f1", *(f"null_auc_{stem}" for stem in made.SETS)}
     assert set(told["figures"]) == wanted
     assert all(0 <= value <= 1 for value in told["figures"].values())
     assert told["figures"]["recall_at_1_nq_open_oracle_bm25"] == 1
@@ -162,3 +163,15 @@ def test_no_row_to_train_from_is_about_what_is_asked(bench, folder, titles):
 
 def _text(folder, stem):
     return (folder / f"{stem}.jsonl").read_text()
+
+
+def test_questions_without_their_document_are_told_by_a_threshold_from_other_questions(bench):
+    made = bench("null")
+    present, absent = [0.9, 0.7, 0.8, 0.6], [0.1, 0.2, 0.3, 0.65]
+    assert made.auc(present, absent) == 15 / 16
+    assert made.auc(absent, absent) == 0.5
+    assert made.best_threshold(present, absent[:3]) == 0.6  # the lowest of those that part them
+    assert made.f1(0.6, present, absent) == 6 / 7
+    # the halves pick 0.8 and 0.7 and are asked with the other's
+    assert made.f1(0.7, present, absent) == 8 / 9 > made.crossed_f1(present, absent) == 0.8
+    assert made.crossed_f1([0.0] * 4, [1.0] * 4) == 2 / 3  # no use: abstaining always

@@ -66,13 +66,17 @@ class AugmentOptions:
     may be nearer to the sentence's; beyond these, one of every sentence that nothing else asks about."""
     around: int = 9
     """Words kept on each side of the answer in a sentence asked back, at most; at least 1."""
+    lead_in: bool = True
+    """Tell the sentence before, where one that is asked back begins with a word that points there ("she", "this")."""
+    checks: int = 2
+    """Answers of a chunk that are asked about with yes and with no (checks.py)."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
     def __post_init__(self) -> None:
         if self.around < 1:
             raise UsageError(f"--around must be at least 1, not {self.around}: a sentence asked back needs some words")
-        if self.questions < 1 and self.asked_back < 1 and not self.recite:
+        if self.questions < 1 and self.asked_back < 1 and self.checks < 1 and not self.recite:
             raise UsageError("nothing would be learned: give --questions or --asked-back, or leave out --no-recite")
 
 
@@ -99,7 +103,10 @@ class EncodeOptions:
     interferers: int = 3
     """How many other neurons are added in those steps."""
     distil: float = 0.0
-    """Share of the loss that is the distance from the backbone seeing the passage, where a question was written."""
+    """Share of the loss that is the distance (KL) from what the reader says with the passage in view, where a question
+    was written."""
+    distil_states: float = 0.0
+    """Weight, added to the loss, of the distance (1 - cosine) from the reader's final states in view of the passage."""
     parts: int = 3
     """The lessons of a document are dealt into this many parts, seen in turn."""
     batch: int = 12

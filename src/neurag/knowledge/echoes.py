@@ -3,7 +3,9 @@
     "The mill opened in 1987."  ->  "The mill opened in what number?"
 
 It costs no forward pass, and its answer is never wrong. Its wording is unlike a person's; a task adapter can teach the
-backbone to see the two as alike (tasks/matching.py). Not here: which answers are asked for (candidates.py).
+backbone to see the two as alike (tasks/matching.py). A sentence that begins with "she" or "this" says nothing without
+the one before it, so that one is told first: what takes two sentences to know. Not here: which answers are asked for
+(candidates.py), whether something is so (checks.py).
 
     >>> ask_back(Candidate("Ilse Maranth", "The mill is run by Ilse Maranth.", "name"), around=40)
     'The mill is run by who or what?'
@@ -15,23 +17,43 @@ import re
 from collections.abc import Sequence
 
 from .candidates import Candidate
+from .phrases import words_of
 
 LETTERS = 10
 """Characters kept for each word kept on a side of the answer: scripts without spaces are cut, too."""
 NEARLY = 1.0
 """Log odds by which the longer of two answers may be the less likely one."""
+POINTING = frozenset({"pron", "poss"})
+"""Kinds of such words."""
 OPENINGS = {"date": "what date", "name": "who or what", "number": "what number"}
 
 
-def ask_back(candidate: Candidate, around: int) -> str:
-    """The candidate's sentence as a question for the candidate, with up to `around` words on each side of it."""
+def ask_back(candidate: Candidate, around: int, earlier: str = "") -> str:
+    """The candidate's sentence as a question for the candidate, with up to `around` words on each side of it.
+
+    `earlier` is the sentence before; it is told first where the question begins with a word that points there.
+    """
+    asked = f"{said_around(candidate, around, _opening(candidate))}?"
+    asked = asked[0].upper() + asked[1:]
+    if not (earlier and points_back(candidate.sentence) and asked.split()[0] == candidate.sentence.split()[0]):
+        return asked
+    told = " ".join(earlier.split()[:around])[: LETTERS * around].rstrip(".!?,; ")
+    return f"{told}. {asked}"
+
+
+def said_around(candidate: Candidate, around: int, place: str) -> str:
+    """The candidate's sentence with `place` where it stands, and up to `around` words on each side."""
     at = place_of(candidate.answer, candidate.sentence)
     before, after = candidate.sentence[:at], candidate.sentence[at + len(candidate.answer) :].rstrip(".!? ")
     gap = before[len(before.rstrip()) :][:1], after[: len(after) - len(after.lstrip())][:1]
     left = " ".join(before.split()[-around:])[-LETTERS * around :]
     right = " ".join(after.split()[:around])[: LETTERS * around]
-    asked = f"{left}{gap[0]}{_opening(candidate)}{gap[1]}{right}?"
-    return asked[0].upper() + asked[1:]
+    return f"{left}{gap[0]}{place}{gap[1]}{right}"
+
+
+def points_back(sentence: str) -> bool:
+    """Whether a sentence begins with a word that stands for something of the one before: she, its, this."""
+    return any(word.kind in POINTING for word in words_of(sentence)[:1])
 
 
 def apart(found: Sequence[Candidate]) -> list[Candidate]:

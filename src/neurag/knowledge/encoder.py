@@ -12,7 +12,7 @@ plain backbone finds likely at each position) instead of the whole vocabulary. N
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -33,14 +33,19 @@ def train_neurons(
     count: int,
     options: EncodeOptions,
     seed: int | None = None,
+    confine: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """B of `count` documents, [count, L, R, D] in float32. A document without lessons keeps zeros."""
+    """B of `count` documents, [count, L, R, D] in float32. A document without lessons keeps zeros.
+
+    `confine` maps all B to what is allowed of them, in every step: a linear map that does nothing when done twice.
+    """
     generator = torch.Generator().manual_seed(options.seed if seed is None else seed)
+    allowed = confine or (lambda given: given)
     shape = len(space.layers), space.down.shape[1], backbone.width
     learned = [torch.zeros(shape, device=backbone.device, requires_grad=True) for _ in range(count)]
     if not lessons:
         return torch.stack(learned).detach()
-    parts = [_Part(backbone, space, part, count, options.distil) for part in _deal(lessons, options.parts)]
+    parts = [_Part(backbone, space, part, count, options) for part in _deal(lessons, options.parts)]
     taught = torch.zeros(count, dtype=torch.bool).index_fill(0, torch.tensor([x.document for x in lessons]), True)
     # a round is every part once clean and once with others active
     course = Course(taught, options, window=2 * len(parts))
@@ -49,7 +54,7 @@ def train_neurons(
         for group, rate in zip(optimiser.param_groups, course.rates.tolist(), strict=True):
             group["lr"] = rate
         optimiser.zero_grad()
-        acting = torch.stack(learned).to(backbone.dtype)
+        acting = allowed(torch.stack(learned)).to(backbone.dtype)
         if course.step % 2 and options.interference and count > 1:
             mix = interference(count, options.interferers, options.interference, generator)
             acting = acting + torch.einsum("ij,jlrd->ilrd", mix.to(acting), acting.detach())
@@ -59,7 +64,7 @@ def train_neurons(
         if course.tell(losses.detach()).any():
             for part in parts:
                 part.keep(course.going)
-    return torch.stack(learned).detach()
+    return allowed(torch.stack(learned)).detach()
 
 
 def _deal(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
@@ -78,12 +83,13 @@ class _Part:
     """Lessons that are learned in the same step, with their frozen prefixes and their vocabulary."""
 
     def __init__(
-        self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int, distil: float
+        self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int, options: EncodeOptions
     ) -> None:
         self.backbone, self.space, self.count = backbone, space, count
         self.prepared = _shared_out(prepare(backbone, lessons, space.layers), count)
-        self.distil = distil
-        self.taught = teacher_states(backbone, lessons, space.layers) if distil else {}
+        self.distil, self.distil_states = options.distil, options.distil_states
+        distils = self.distil or self.distil_states
+        self.taught = teacher_states(backbone.reader, lessons, space.layers) if distils else {}
         self.vocabulary = torch.unique(self._likely())
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
 
@@ -108,21 +114,23 @@ class _Part:
         states = band_states(self.backbone, told, self.space.layers, delta)
         said = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
         losses = -said.gather(1, torch.searchsorted(self.vocabulary, told.targets)[:, None])[:, 0]
-        losses = self._distilled(said, losses) if self.taught else losses
+        losses = self._distilled(states, said, losses) if self.taught else losses
         total = torch.zeros(self.count, device=self.head.device)
         return total.index_add(0, told.documents, losses * told.weights)
 
-    def _distilled(self, said: Tensor, losses: Tensor) -> Tensor:
-        """Losses [M] in which the distance from the teacher has its share, where there is one."""
+    def _distilled(self, states: Tensor, said: Tensor, losses: Tensor) -> Tensor:
+        """Losses [M] in which the distances from a teacher's words and states have their shares, where it is."""
         at = self.prepared.lessons
         has = torch.isin(at, torch.tensor(list(self.taught), device=at.device))
         if not has.any():
             return losses
-        states = torch.cat([self.taught[n] for n in _numbers(self.prepared) if n in self.taught])
-        told = torch.nn.functional.log_softmax((states @ self.head.T).float(), -1)
-        apart = (told.exp() * (told - said[has])).sum(-1)
+        seen = torch.cat([self.taught[n] for n in _numbers(self.prepared) if n in self.taught])
+        told = torch.nn.functional.log_softmax((seen @ self.head.T).float(), -1)
+        words_apart = (told.exp() * (told - said[has])).sum(-1)
+        states_apart = 1 - torch.nn.functional.cosine_similarity(states[has].float(), seen.float(), dim=-1)
+        apart = self.distil * words_apart + self.distil_states * states_apart
         losses = torch.where(has, (1 - self.distil) * losses, losses)
-        return losses.index_add(0, has.nonzero()[:, 0], self.distil * apart)
+        return losses.index_add(0, has.nonzero()[:, 0], apart)
 
 
 def _numbers(prepared: Prepared) -> list[int]:
@@ -131,7 +139,7 @@ def _numbers(prepared: Prepared) -> list[int]:
 
 
 def teacher_states(backbone: Backbone, lessons: Sequence[Lesson], layers: Sequence[int]) -> dict[int, Tensor]:
-    """By number of the lesson: final states [answer, D] of the plain backbone with the passage in its prompt."""
+    """By number of the lesson: final states [answer, D] of a teacher with the passage in its prompt."""
     numbers = [n for n, lesson in enumerate(lessons) if lesson.view]
     if not numbers:
         return {}

@@ -17,7 +17,7 @@ from .augmentation import Augmentation
 from .band import Lesson
 
 LONGEST_ANSWER = 192
-WEIGHTS = {"questions": 1.0, "echoes": 1.0, "completions": 0.5}
+WEIGHTS = {"questions": 1.0, "echoes": 1.0, "checks": 1.0, "completions": 0.5}
 """Weight of one answer token by kind of text."""
 
 
@@ -26,7 +26,8 @@ def lessons(
 ) -> Iterator[Lesson]:
     """The lessons of one (title, text), as document number `document` of its batch."""
     for kind, weight in WEIGHTS.items():
-        teacher = passage if options.distil and kind == "questions" else None
+        distils = options.distil or options.distil_states
+        teacher = passage if distils and kind == "questions" else None
         yield from pair_lessons(backbone, getattr(augmentation, kind), document, weight, teacher=teacher)
 
 
