@@ -28,6 +28,7 @@ from common import (
     show,
     write_rows,
 )
+from errors import KINDS, how_wrong
 from neurag.app.progress import EncodeProgress
 from neurag.backbone import Backbone
 from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions
@@ -121,6 +122,17 @@ def int8_loss(
     report.add(**{f"int8_loss_{data.stem}": loss})
 
 
+def wrong_answers(result: Result, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How the own neurons' wrong answers are wrong: counts by kind."""
+    own = (one for one in result.answers if one.system == "neurag-oracle")
+    told = [
+        how_wrong(one.answer, row["answers"], row["docs"][0]["text"])
+        for one, row in zip(own, rows, strict=True)
+        if not one.correct
+    ]
+    return {kind: told.count(kind) for kind in KINDS}
+
+
 def long_documents(rows: Iterable[Mapping[str, Any]], titles: int) -> list[list[dict[str, Any]]]:
     """Of the titles with `LONG` words, the first few by hash: the rows about their passages, up to that length."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -171,6 +183,7 @@ def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Ma
     documents, seconds = result.meta["documents"], result.meta["encode_seconds"]
     words = sum(len(document.text.split()) for document in documents_of(rows))
     coverage(report, reader, rows, stem)
+    report.meta["wrong"][stem] = wrong_answers(result, rows)
     int8_loss(report, reader, data, rows, result)
     report.meta["sets"][stem] = {"questions": len(rows), "documents": documents, "words": words, "seconds": seconds}
     report.meta["verdicts"][stem] = verdicts(result)
@@ -185,7 +198,7 @@ def main() -> None:
     asked = arguments(__doc__)
     report, folder = Report(asked), data_folder(asked.data)
     plain, reader = load_backbone(BASE_MODEL), load_backbone()
-    report.meta |= {"model": reader.name, "intervals": {}, "others": {}, "sets": {}, "verdicts": {}}
+    report.meta |= {"model": reader.name, "intervals": {}, "others": {}, "sets": {}, "verdicts": {}, "wrong": {}}
     report.note("a document is 100 words in pipeline_documents_per_second")
     with own_cache(reader, f"knowledge-{'quick' if asked.quick else 'full'}-{code_version()}") as cache:
         for stem in SETS:

@@ -26,7 +26,7 @@ from knowledge import FULL as RESERVED
 from knowledge import SETS, documents_of, passages
 from neurag.app.progress import EncodeProgress
 from neurag.backbone import Backbone
-from neurag.config import DEFAULT_MODEL, AnswerOptions, AugmentOptions, EncodeOptions
+from neurag.config import BASE_MODEL, DEFAULT_MODEL, AnswerOptions, AugmentOptions, EncodeOptions
 from neurag.knowledge.documents import Document
 from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
@@ -136,6 +136,7 @@ def main() -> None:
     """Every recipe, or those asked for."""
     asked = arguments(__doc__, only=RECIPES, model=DEFAULT_MODEL, count="passages")
     report, folder, backbone = Report(asked), data_folder(asked.data), load_backbone(asked.model)
+    plain = load_backbone(BASE_MODEL)
     count = asked.passages or (QUICK_COUNT if asked.quick else FULL_COUNT)
     rows = [row for stem in SETS for row in passages(folder, stem, count, RESERVED)]
     names = asked.only or (QUICK if asked.quick else tuple(RECIPES))
@@ -143,7 +144,7 @@ def main() -> None:
     with own_cache(backbone, f"recipes-{backbone.fingerprint[:8]}-{count}-{code_version()}") as cache:
         data = cache / "recipes.jsonl"
         write_rows(data, rows)
-        told = tell(backbone, documents_of(rows)) if any(RECIPES[name].told for name in names) else {}
+        told = tell(backbone, plain, documents_of(rows)) if any(RECIPES[name].told for name in names) else {}
         for name in names:
             kinds = measure(report, backbone, name, rows, data, told)
             if name in CHECKED:

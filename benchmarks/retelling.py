@@ -29,7 +29,7 @@ from neurag.knowledge.encoder import train_neurons
 from neurag.knowledge.lessons import lessons, pair_lessons
 from neurag.knowledge.neurons import quantise
 from neurag.knowledge.spaces import new_space
-from neurag.loading import ADAPTERS, ASKING_FILE, load_backbone
+from neurag.loading import ADAPTERS, ASKING_FILE
 from neurag.lora import Lora
 from neurag.prompts import render
 from neurag.stream import Stream, continue_all
@@ -56,9 +56,9 @@ def chunks_of(backbone: Backbone, documents: Sequence[Document]) -> list[Chunk]:
     return [chunk for document in documents for chunk in chunk_document(document, backbone.count_tokens, most)]
 
 
-def tell(backbone: Backbone, documents: Sequence[Document]) -> dict[str, list[str]]:
+def tell(backbone: Backbone, plain: Backbone, documents: Sequence[Document]) -> dict[str, list[str]]:
     """Every kind of text about every chunk."""
-    chunks, plain = chunks_of(backbone, documents), load_backbone(BASE_MODEL)
+    chunks = chunks_of(backbone, documents)
     return {"passage": [chunk.text for chunk in chunks], **{kind: retold(plain, chunks, kind) for kind in WRITING}}
 
 

@@ -73,7 +73,7 @@ def test_rerouting_side_by_side(model, monkeypatch):
 
 def test_an_answer_that_ends_takes_its_neuron_with_it(model, monkeypatch):
     """The others' neurons stay with their rows when a row in front of them leaves."""
-    options = [AnswerOptions(force=((d["id"], 1.0),), max_new_tokens=12) for d in DOCUMENTS]
+    options = [AnswerOptions(force=((d["id"], 1.0),), max_new_tokens=12, weigh=False) for d in DOCUMENTS]
     seen = []
 
     def watched(*args, **kwargs):
@@ -163,13 +163,14 @@ def test_where_the_passages_do_not_say_it_the_neurons_answer(model, monkeypatch)
     read = model.answer(question, hybrid).answer
     known = model.answer(question, replace(hybrid, mode="neurag")).answer
     assert read != known
-    monkeypatch.setattr("neurag.model.declines", lambda text: text.strip() == read)
+    monkeypatch.setattr("neurag.reply.declines", lambda text: text.strip() == read)
     first, other = model.answers([question, QUESTIONS[1]], hybrid)
     assert (first.answer, first.abstained, first.mode) == (known, False, "hybrid")
     assert other.answer not in (read, known)
     pieces = list(model.stream(question, hybrid))
     assert "".join(pieces).strip() == model.last.answer == known
-    monkeypatch.setattr("neurag.model.declines", lambda text: True)
+    for place in ("neurag.reply.declines", "neurag.model.declines"):
+        monkeypatch.setattr(place, lambda text: True)
     assert model.answer(question, hybrid).abstained  # neither has anything to say
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,8 +39,8 @@ def model(bank, tiny):
     return Model.load(bank=bank, backbone=tiny)
 
 
-def logits(model, options, question="Who runs the mill in Oskerby?"):
-    seen = []
+def logits(model, options, question="Who runs the mill in Oskerby?", weigh=False):
+    options, seen = replace(options, weigh=weigh), []
     head = model.backbone.part(model.backbone.family.head)
     hook = head.register_forward_hook(lambda _, __, out: seen.append(out.detach().clone()))
     try:
@@ -53,8 +54,9 @@ def test_with_nothing_firing_logits_are_the_backbones_bit_for_bit(model):
     closed = logits(model, AnswerOptions(mode="closed", max_new_tokens=6))
     silent = AnswerOptions(mode="neurag", max_new_tokens=6, route=RouteOptions(null=9.0, temperature=1e-3))
     hidden = AnswerOptions(mode="neurag", max_new_tokens=6, without=("mill", "inn", "fair"))
-    assert torch.equal(closed, logits(model, silent))
-    assert torch.equal(closed, logits(model, hidden))
+    for weigh in (False, True):
+        assert torch.equal(closed, logits(model, silent, weigh=weigh))
+        assert torch.equal(closed, logits(model, hidden, weigh=weigh))
     fired = logits(model, AnswerOptions(mode="neurag", max_new_tokens=6, force=(("mill", 1.0),)))
     assert not torch.equal(closed[:1], fired[:1])
     assert torch.equal(closed, logits(model, AnswerOptions(mode="closed", max_new_tokens=6)))  # hooks are gone

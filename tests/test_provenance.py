@@ -31,7 +31,7 @@ def model(tmp_path_factory, tiny, tiny_calibration):
 
 
 def explained(model, question=QUESTION, **options) -> Explanation:
-    options = {"route": ROUTE, "max_new_tokens": 6, "explain": True} | options
+    options = {"route": ROUTE, "max_new_tokens": 6, "explain": True, "weigh": False} | options
     return model.answer(question, AnswerOptions(**options)).explanation
 
 
@@ -49,7 +49,7 @@ def said(model, options, tokens):
 
 
 def test_the_likelihood_with_all_neurons_is_that_of_the_pass_that_wrote_the_answer(model):
-    options = AnswerOptions(route=ROUTE, max_new_tokens=6)
+    options = AnswerOptions(route=ROUTE, max_new_tokens=6, weigh=False)
     reply = answered(model)
     assert len(acting(reply.firing.first)) == 3
     told = explained(model)

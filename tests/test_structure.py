@@ -12,10 +12,11 @@ SRC = Path(__file__).parents[1] / "src" / "neurag"
 FLOORS = [
     {"config", "answer", "files", "words"},
     {"hooks", "packing", "backbone", "lora", "projection", "loading"},
-    {"prompts", "decoding", "packed", "segments", "stream", "choosing"},
+    {"prompts", "decoding", "packed", "segments", "stream", "choosing", "branching"},
     {"knowledge"},
     {"tasks"},
     {"hyper_layer"},
+    {"reply"},
     {"model", "robust"},
     {"evaluation"},
     {"demo"},

@@ -268,6 +268,9 @@ class AnswerOptions:
     check_conflicts: bool = True
     """Where documents compete, also ask each alone, side by side, and name the sides when they disagree. Costs a second
     short answer then, and nothing where none compete."""
+    weigh: bool = True
+    """Where neurons could begin their answer in several ways, give the one that stands where the question points in
+    their texts (hyper_layer/placing.py); else the likeliest first token decides, and the answer can be streamed."""
     explain: bool = False
     """Also say which words each neuron was chosen for, and how much it did for the answer (`Answer.explanation`)."""
     ranked: int = 0

@@ -35,7 +35,7 @@ def decode(backbone: Backbone, prompts: Sequence[Sequence[int]], limit: int) -> 
     from transformers import DynamicCache
 
     cache = DynamicCache()
-    ids, seen, positions = _padded(backbone, prompts)
+    ids, seen, positions = padded(backbone, prompts)
     stops = torch.tensor(sorted(backbone.stop_ids), device=ids.device)
     rows = list(range(len(prompts)))
     for _ in range(limit):
@@ -57,7 +57,7 @@ def decode(backbone: Backbone, prompts: Sequence[Sequence[int]], limit: int) -> 
         positions = positions[:, -1:] + 1
 
 
-def _padded(backbone: Backbone, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+def padded(backbone: Backbone, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Token ids, which of them are real, and positions, [B, T] each."""
     longest = max(len(prompt) for prompt in prompts)
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)

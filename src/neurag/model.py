@@ -15,24 +15,26 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 
-from .answer import Answer, Conflict, FiredNeuron, Source, Timing, declines
+from .answer import Answer, Conflict, Timing, declines
 from .backbone import Backbone
+from .branching import branches
 from .choosing import prefers
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.conflicts import conflict, stated
-from .hyper_layer.layer import Firing, HyperLayer, acting
+from .hyper_layer.layer import HyperLayer
+from .hyper_layer.placing import best_placed
 from .hyper_layer.provenance import explain
 from .knowledge.bank import Bank
 from .knowledge.calibration import bank_calibration
 from .knowledge.retrieval import Passages
 from .knowledge.spaces import open_space
 from .loading import load_backbone
-from .prompts import Prompt, question_prompt
+from .prompts import question_prompt
+from .reply import Reply, fired, sources_of
 
 
 class Model:
@@ -83,28 +85,25 @@ class Model:
         for start in range(0, len(questions), batch):
             here = slice(start, start + batch)
             together = [self._reply(q, o) for q, o in zip(questions[here], told[here], strict=True)]
-            for _ in self._write(together):
-                pass
-            for _ in self._write([reply.second for reply in together if reply.second]):
-                pass
-            self._choose(together)
+            self._complete(together)
             for reply in together:
                 self.last = self._answer(reply)
                 yield self.last
 
     def stream(self, question: str, options: AnswerOptions = AnswerOptions()) -> Iterator[str]:
-        """Yield the answer in pieces as it is written; afterwards `last` holds the whole Answer."""
+        """Yield the answer in pieces as it is written; afterwards `last` holds the whole Answer.
+
+        Where one of several answers is given (`weigh`, and the mode hybrid), it comes in one piece.
+        """
         reply = self._reply(question, options)
-        if reply.second:  # which of the two is given is known when both are there
-            for _ in chain(self._write([reply]), self._write([reply.second])):
-                pass
-            self._choose([reply])
+        if reply.second or reply.weighed:
+            self._complete([reply])
             yield reply.said
         else:
             yield from self._write([reply])
         self.last = self._answer(reply)
 
-    def _reply(self, question: str, options: AnswerOptions) -> _Reply:
+    def _reply(self, question: str, options: AnswerOptions) -> Reply:
         start = time.perf_counter()
         passages = self._retrieve(question, options) if options.mode in ("rag", "hybrid") else []
         prompt = question_prompt(self._speaker(options.mode), question, passages, options.max_new_tokens)
@@ -116,13 +115,36 @@ class Model:
         spent = time.perf_counter() - start
         if options.mode == "hybrid":
             second = self._reply(question, replace(options, mode="neurag"))
-        return _Reply(question.strip(), options, prompt, firing, spent, second=second)
+        return Reply(question.strip(), options, prompt, firing, spent, second=second)
 
     def _speaker(self, mode: Mode) -> Backbone:
         """Who answers: passages in the prompt are read by the model that was trained to read."""
         return self.backbone.reader if mode in ("rag", "hybrid") else self.backbone
 
-    def _write(self, replies: Sequence[_Reply]) -> Iterator[str]:
+    def _complete(self, replies: Sequence[Reply]) -> None:
+        """Answer side by side: what is read or said alone, what neurons say beside it, and which of them is given."""
+        for together in (replies, [reply.second for reply in replies if reply.second]):
+            self._weigh([reply for reply in together if reply.weighed])
+            for _ in self._write([reply for reply in together if not reply.weighed]):
+                pass
+        self._choose(replies)
+
+    def _weigh(self, replies: Sequence[Reply]) -> None:
+        """Neurons' answers that begin differently, and of these the one that stands where the question points."""
+        if not replies:
+            return
+        options, start = replies[0].options, time.perf_counter()
+        layer, firings = self._layer(options.route), [reply.firing for reply in replies if reply.firing]
+        with layer.active(acting := list(firings)):
+            prompts = [reply.prompt.ids for reply in replies]
+            told = branches(self.backbone, prompts, options.max_new_tokens, acting, lambda n: firings[n].speaks)
+        for reply, firing, made in zip(replies, firings, told, strict=True):
+            texts = [self.backbone.tokenizer.decode(one.tokens, skip_special_tokens=True) for one in made]
+            best = best_placed(layer, firing, texts, [one.likelihood for one in made]) if len(made) > 1 else 0
+            reply.give(made[best].tokens, time.perf_counter() - start, self.backbone)
+            firing.path = [firing.first] * (len(reply.tokens) + 1)  # all branches passed here
+
+    def _write(self, replies: Sequence[Reply]) -> Iterator[str]:
         """Decode side by side; yields each row's pieces as they come."""
         if not replies:
             return
@@ -139,7 +161,7 @@ class Model:
                 if firings:
                     firings[:] = [firing for row in step.going if (firing := replies[row].firing)]
 
-    def _choose(self, replies: Sequence[_Reply]) -> None:
+    def _choose(self, replies: Sequence[Reply]) -> None:
         """In the mode hybrid: where both the passages and the neurons gave an answer, let the reader choose."""
         torn = [(reply, reply.second) for reply in replies if reply.second and reply.torn]
         if not torn:
@@ -180,7 +202,7 @@ class Model:
             raise UsageError(f"mode '{mode}' needs a bank: name one with --bank DIR, or use --mode closed")
         return self.bank
 
-    def _answer(self, reply: _Reply) -> Answer:
+    def _answer(self, reply: Reply) -> Answer:
         asked, options = reply.second or reply, reply.options
         firing = asked.firing
         disagreement, checking = self._checked(asked, reply.said)
@@ -196,7 +218,7 @@ class Model:
             decode_s=after,
             prompt_tokens=len(reply.prompt.ids),
         )
-        neurons = _fired(firing, self._layer(options.route)) if firing else ()
+        neurons = fired(firing, self._layer(options.route)) if firing else ()
         silent = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
         abstained = silent or declines(reply.said)
         ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
@@ -205,13 +227,13 @@ class Model:
             why = explain(self._layer(options.route), firing, asked.prompt, asked.question, asked.tokens)
         return Answer(reply.said, options.mode, abstained, neurons, disagreement, timing, ranked, why)
 
-    def _checked(self, reply: _Reply, said: str) -> tuple[Conflict | None, float]:
+    def _checked(self, reply: Reply, said: str) -> tuple[Conflict | None, float]:
         """Whether the documents that compete for the lead disagree, and the seconds that asking them took."""
         firing, options = reply.firing, reply.options
         if firing is None or not options.check_conflicts or not firing.first.contest or firing.first.abstained:
             return None, 0.0
         start = time.perf_counter()
-        sources, texts = _sources(firing, self._layer(options.route))
+        sources, texts = sources_of(firing, self._layer(options.route))
         # each alone, and without pasted passages, which would speak for all of them
         plain = replace(options, mode="neurag", check_conflicts=False, explain=False, ranked=0)
         alone = [replace(plain, force=((source.doc_id, 1.0),)) for source in sources]
@@ -219,82 +241,3 @@ class Model:
         answers = [answer if stated(answer, text) else "" for answer, text in zip(told, texts, strict=True)]
         found = conflict(answers, sources, said, options.route.conflict)
         return found, time.perf_counter() - start
-
-
-@dataclass
-class _Reply:
-    """One question on its way to an answer."""
-
-    question: str
-    options: AnswerOptions
-    prompt: Prompt
-    firing: Firing | None
-    prepared: float
-    """Seconds that `_reply` took."""
-    tokens: list[int] = field(default_factory=list)
-    shown: str = ""
-    first: float = 0.0
-    last: float = 0.0
-    second: _Reply | None = None
-    """In the mode hybrid: what the neurons say alone."""
-    outdone: bool = False
-    """Whether the reader prefers that."""
-    choosing: float = 0.0
-    """Seconds that choosing took."""
-
-    @property
-    def said(self) -> str:
-        """The answer: what was read, or what the neurons know where that is not stated or the reader prefers it."""
-        read = self.shown.strip()
-        return self.known if self.known and (self.outdone or declines(read)) else read
-
-    @property
-    def known(self) -> str:
-        """What the neurons say alone, if they do."""
-        return self.second.shown.strip() if self.second and not self.second.silent else ""
-
-    @property
-    def torn(self) -> bool:
-        """Whether there are two answers that differ."""
-        read = self.shown.strip()
-        return bool(self.known) and not declines(self.known) and not declines(read) and read != self.known
-
-    @property
-    def silent(self) -> bool:
-        """Whether no neuron had anything to say."""
-        return self.firing is None or self.firing.routed.abstained
-
-    def take(self, token: int, now: float, backbone: Backbone) -> Iterator[str]:
-        """Add a token; yields the text it completes."""
-        self.first, self.last = self.first or now, now
-        if token in backbone.stop_ids:
-            return
-        self.tokens.append(token)
-        text = backbone.tokenizer.decode(self.tokens, skip_special_tokens=True)
-        if not text.endswith("\ufffd"):  # half a character: wait for its rest
-            yield text[len(self.shown) :]
-            self.shown = text
-
-
-def _fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
-    """The neurons of the first choice that had a say, with their texts."""
-    chosen = [(row, weight) for row, weight in acting(firing.first) if row >= 0]
-    index = firing.index
-    told = layer.bank.texts([index.ids[row] for row, _ in chosen])
-    out = []
-    for row, weight in chosen:
-        title, text = told.get(index.ids[row], ("", ""))
-        out.append(FiredNeuron(index.document_ids[row], title, round(weight, 4), text))
-    return tuple(out)
-
-
-def _sources(firing: Firing, layer: HyperLayer) -> tuple[list[Source], list[str]]:
-    """The documents that compete for the lead, the one that leads first, and their texts."""
-    index, rows = firing.index, firing.first.contest
-    held = layer.bank.texts([index.ids[row] for row in rows])
-    told = [held.get(index.ids[row], ("", "")) for row in rows]
-    sources = [
-        Source(index.document_ids[row], title, index.timestamps[row], index.trusts[row])
-        for row, (title, _) in zip(rows, told, strict=True)
-    ]
-    return sources, [text for _, text in told]

@@ -45,7 +45,7 @@ def explain(layer: HyperLayer, firing: Firing, prompt: Prompt, question: str, to
     traces = []
     for row, left in zip(rows, rest, strict=True):
         weights = [dict(acting(routed)).get(row, 0.0) for routed in firing.path[: len(tokens)]]
-        stored = _stored(layer, firing, row)
+        stored = stored_row(layer, firing, row)
         shares, keys = matches(layer, firing, row)
         spans = cited(layer.backbone, stored, keys, shares, prompt, question) if stored else ()
         title, text = (stored.title, stored.text) if stored else ("", "")
@@ -80,7 +80,7 @@ def likelihoods(
 
 def matches(layer: HyperLayer, firing: Firing, row: int) -> tuple[list[float], list[int]]:
     """For each token of the question what it adds to the row's score S, and which of the row's keys it matched best."""
-    states = _question(firing)
+    states = asked_states(firing)
     keys = firing.index.of_row(row)
     if not len(keys) or not len(states):
         return [0.0] * len(states), [0] * len(states)
@@ -99,8 +99,7 @@ def cited(
     `keys` [T] are the row's keys that the T tokens matched best, `shares` [T] what that was worth; where it was worth
     nothing, nothing is cited.
     """
-    shown = f"{row.title}\n{row.text}" if row.title else row.text
-    offsets = [*render(backbone, shown).offsets, *render(backbone, lower_case(shown)).offsets]
+    shown, offsets = offsets_of(backbone, row)
     begin = len(shown) - len(row.text)
     parts = []
     for key, share, (a, b) in zip(keys, shares, prompt.offsets, strict=True):
@@ -121,6 +120,12 @@ def cited(
     return tuple(sorted(moved, key=lambda span: -span.share))
 
 
+def offsets_of(backbone: Backbone, row: NeuronRow) -> tuple[str, list[tuple[int, int]]]:
+    """A row's title and text as its keys were read from, and the characters of each token, by position."""
+    shown = f"{row.title}\n{row.text}" if row.title else row.text
+    return shown, [*render(backbone, shown).offsets, *render(backbone, lower_case(shown)).offsets]
+
+
 def _word(text: str, start: int, end: int) -> tuple[int, int]:
     """The whole words that a range of characters touches, without the space around it."""
     inside = text[start:end]
@@ -138,13 +143,13 @@ def _without(routed: Routed, row: int) -> Routed:
     return replace(routed, weights=tuple(weights))
 
 
-def _question(firing: Firing) -> Tensor:
+def asked_states(firing: Firing) -> Tensor:
     """[T, key_width] states of the question's own tokens, without those that rerouting has added."""
     assert firing.states is not None
     return firing.states[: firing.span[1] - firing.span[0]]
 
 
-def _stored(layer: HyperLayer, firing: Firing, row: int) -> NeuronRow | None:
+def stored_row(layer: HyperLayer, firing: Firing, row: int) -> NeuronRow | None:
     """The row as the bank has it now; None where it is gone or was replaced since the question came."""
     count = len(firing.index.of_row(row))
     if firing.index.ids[row] not in layer.bank.texts([firing.index.ids[row]]):
