@@ -576,7 +576,7 @@ def test_texts_survive_another_process_moving_the_rows(tmp_path):
     bank.add([make_row(f"d{i}", text=f"text {i}") for i in range(6)])
     Bank.open(tmp_path / "bank").remove(["d0", "d2"])
     Bank.open(tmp_path / "bank").compact()
-    assert {id: text for id, (_, text) in bank.texts(["d1#0", "d5#0", "d0#0"]).items()} == {
+    assert {id: told.text for id, told in bank.texts(["d1#0", "d5#0", "d0#0"]).items()} == {
         "d1#0": "text 1",
         "d5#0": "text 5",
     }

@@ -92,7 +92,7 @@ def fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
     told = layer.bank.texts([index.ids[row] for row, _ in chosen])
     out = []
     for row, weight in chosen:
-        title, text = told.get(index.ids[row], ("", ""))
+        title, text = told[index.ids[row]][:2] if index.ids[row] in told else ("", "")
         out.append(FiredNeuron(index.document_ids[row], title, round(weight, 4), text))
     return tuple(out)
 
@@ -101,7 +101,7 @@ def sources_of(firing: Firing, layer: HyperLayer) -> tuple[list[Source], list[st
     """The documents that compete for the lead, the one that leads first, and their texts."""
     index, rows = firing.index, firing.first.contest
     held = layer.bank.texts([index.ids[row] for row in rows])
-    told = [held.get(index.ids[row], ("", "")) for row in rows]
+    told = [held[index.ids[row]][:2] if index.ids[row] in held else ("", "") for row in rows]
     sources = [
         Source(index.document_ids[row], title, index.timestamps[row], index.trusts[row])
         for row, (title, _) in zip(rows, told, strict=True)

@@ -24,9 +24,9 @@ import torch
 
 from ..knowledge.chance import WINDOWS
 from ..knowledge.phrases import sentences_of
-from ..knowledge.rows import NeuronRow
+from ..knowledge.rows import RowText
 from .layer import Firing, HyperLayer, acting
-from .provenance import asked_states, offsets_of, stored_row
+from .provenance import asked_states, offsets_of, stored_rows
 
 WORTH = 12.0
 """Nats. From 8 to 24 nearly as many answers are right (docs/answers.md)."""
@@ -64,9 +64,10 @@ def placed(layer: HyperLayer, firing: Firing, answers: Sequence[str]) -> list[fl
     states = asked_states(firing)
     yardstick = layer.router.yardstick(states)
     texts = []
-    for row in dict.fromkeys(row for row, _ in acting(firing.first) if row >= 0):
-        if stored := stored_row(layer, firing, row):
-            keys = firing.index.of_row(row)
+    rows = list(dict.fromkeys(row for row, _ in acting(firing.first) if row >= 0))
+    for row, stored in zip(rows, stored_rows(layer, firing, rows), strict=True):
+        keys = firing.index.of_row(row)
+        if stored:
             similar = (states.to(keys.dtype) @ keys.T).float()
             matched = yardstick.surprise(similar, torch.full((len(keys),), float(WINDOWS[1])))
             spans = _sentence_spans(stored.text)
@@ -87,9 +88,9 @@ def best_placed(layer: HyperLayer, firing: Firing, answers: Sequence[str], likel
     return worth.index(max(worth))
 
 
-def _centres(layer: HyperLayer, row: NeuronRow) -> np.ndarray:
+def _centres(layer: HyperLayer, row: RowText) -> np.ndarray:
     """[n] the middle of each key's token, in characters of the row's text."""
-    shown, offsets = offsets_of(layer.backbone, row)
+    shown, offsets = offsets_of(layer.backbone, row.title, row.text)
     begin = len(shown) - len(row.text)
     return np.array([sum(offsets[int(position)]) / 2 - begin for position in row.positions])
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..answer import Explanation, NeuronTrace, Span
 from ..backbone import Backbone
 from ..knowledge.keys import lower_case
-from ..knowledge.rows import NeuronRow
+from ..knowledge.rows import RowText
 from ..prompts import Prompt, render
 from .layer import Firing, HyperLayer, acting
 from .routing import Routed
@@ -45,7 +45,7 @@ def explain(layer: HyperLayer, firing: Firing, prompt: Prompt, question: str, to
     traces = []
     for row, left in zip(rows, rest, strict=True):
         weights = [dict(acting(routed)).get(row, 0.0) for routed in firing.path[: len(tokens)]]
-        stored = stored_row(layer, firing, row)
+        (stored,) = stored_rows(layer, firing, [row])
         shares, keys = matches(layer, firing, row)
         spans = cited(layer.backbone, stored, keys, shares, prompt, question) if stored else ()
         title, text = (stored.title, stored.text) if stored else ("", "")
@@ -92,14 +92,14 @@ def matches(layer: HyperLayer, firing: Firing, row: int) -> tuple[list[float], l
 
 
 def cited(
-    backbone: Backbone, row: NeuronRow, keys: Sequence[int], shares: Sequence[float], prompt: Prompt, question: str
+    backbone: Backbone, row: RowText, keys: Sequence[int], shares: Sequence[float], prompt: Prompt, question: str
 ) -> tuple[Span, ...]:
     """The words of a row's title and text that the question's tokens matched, neighbours joined, weightiest first.
 
     `keys` [T] are the row's keys that the T tokens matched best, `shares` [T] what that was worth; where it was worth
     nothing, nothing is cited.
     """
-    shown, offsets = offsets_of(backbone, row)
+    shown, offsets = offsets_of(backbone, row.title, row.text)
     begin = len(shown) - len(row.text)
     parts = []
     for key, share, (a, b) in zip(keys, shares, prompt.offsets, strict=True):
@@ -120,9 +120,9 @@ def cited(
     return tuple(sorted(moved, key=lambda span: -span.share))
 
 
-def offsets_of(backbone: Backbone, row: NeuronRow) -> tuple[str, list[tuple[int, int]]]:
+def offsets_of(backbone: Backbone, title: str, text: str) -> tuple[str, list[tuple[int, int]]]:
     """A row's title and text as its keys were read from, and the characters of each token, by position."""
-    shown = f"{row.title}\n{row.text}" if row.title else row.text
+    shown = f"{title}\n{text}" if title else text
     return shown, [*render(backbone, shown).offsets, *render(backbone, lower_case(shown)).offsets]
 
 
@@ -149,10 +149,9 @@ def asked_states(firing: Firing) -> Tensor:
     return firing.states[: firing.span[1] - firing.span[0]]
 
 
-def stored_row(layer: HyperLayer, firing: Firing, row: int) -> NeuronRow | None:
-    """The row as the bank has it now; None where it is gone or was replaced since the question came."""
-    count = len(firing.index.of_row(row))
-    if firing.index.ids[row] not in layer.bank.texts([firing.index.ids[row]]):
-        return None
-    found = (r for r in layer.bank.get(firing.index.document_ids[row]) if r.id == firing.index.ids[row])
-    return next((r for r in found if len(r.positions) == count), None)
+def stored_rows(layer: HyperLayer, firing: Firing, rows: Sequence[int]) -> list[RowText | None]:
+    """Rows as the bank has them now; None for one that is gone or was replaced since the question came."""
+    names = [firing.index.ids[row] for row in rows]
+    held = layer.bank.texts(names)
+    counts = {name: len(firing.index.of_row(row)) for name, row in zip(names, rows, strict=True)}
+    return [held[name] if name in held and len(held[name].positions) == counts[name] else None for name in names]

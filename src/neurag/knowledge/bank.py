@@ -25,6 +25,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neurag.knowledge import rows as columns
 from neurag.knowledge.folder import (
     TABLE,
@@ -38,7 +40,7 @@ from neurag.knowledge.folder import (
     turn,
     write_stamp,
 )
-from neurag.knowledge.rows import Array, DocumentSummary, IndexBatch, NeuronRow
+from neurag.knowledge.rows import Array, DocumentSummary, IndexBatch, NeuronRow, RowText
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -203,10 +205,10 @@ class Bank:
             raise BankError(f"the bank at {self.path} has no row {min(missing)!r}: it may have been removed")
         return {id: told[id] for id in ids}
 
-    def texts(self, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Map each row id to its title and text; rows that are gone are left out."""
-        rows = self._take(ids, "title", "text").to_pylist()
-        told = {row["id"]: (row["title"], row["text"]) for row in rows}
+    def texts(self, ids: Sequence[str]) -> dict[str, RowText]:
+        """Map each row id to its title, text and the positions of its keys; rows that are gone are left out."""
+        rows = self._take(ids, "title", "text", "positions").to_pylist()
+        told = {r["id"]: RowText(r["title"], r["text"], np.frombuffer(r["positions"], np.uint16)) for r in rows}
         return {id: told[id] for id in ids if id in told}
 
     def passages(self) -> list[tuple[str, str, str, str]]:

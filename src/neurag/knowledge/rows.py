@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,14 @@ class NeuronRow:
     pairs: int = 0  # training texts it was made from
     coverage: float = 0.0  # share of what may be asked that its lessons answer (coverage.py)
     created: str = ""  # ISO 8601 time, filled in by the bank
+
+
+class RowText(NamedTuple):
+    """What a row says, and where its keys stand in that."""
+
+    title: str
+    text: str
+    positions: Array  # as of NeuronRow
 
 
 @dataclass(frozen=True)
