@@ -1,8 +1,8 @@
 """Answering: time to the first token, whole time and prompt length with a bank of 5,000 rows.
 
-Systems: closed book, RAG (BM25, five passages of 100 words pasted), NeuRAG, hybrid (both), one question after
-the other with the systems taking turns. The rows have real passages of Natural Questions and HotpotQA as
-texts and real routing keys; the neurons are random numbers of a trained neuron's size, because their values
+Systems: closed book, RAG (BM25, five passages of 100 words pasted), NeuRAG, hybrid (both), NeuRAG with weighed answers,
+one question after the other with the systems taking turns. The rows have real passages of Natural Questions and
+HotpotQA as texts and real routing keys; the neurons are random numbers of a trained neuron's size, because their values
 cost no time. So nothing about right answers is measured here (`neurag demo` and `neurag eval` do that).
 The clock of an answer starts with the question: BM25's search and the look whether the bank has changed count, and
 reading the bank's index does not, since every system is asked once before. The first round, in which a question's
@@ -39,6 +39,8 @@ NEURON_SIZE = 0.2
 JITTER = 0.03
 """Noise on a copied key (a unit vector), in each of its numbers."""
 MODES: tuple[Mode, ...] = ("closed", "rag", "neurag", "hybrid")
+WEIGHED = "neurag weighed"
+"""NeuRAG with several answers written side by side; the others stream the likeliest, so their first token is known."""
 
 
 def corpus(backbone: Backbone, data: Path, options: EncodeOptions) -> list[Chunk]:
@@ -129,12 +131,13 @@ class Log:
 
 def ask_all(model: Model, questions: Sequence[str], repeats: int) -> Log:
     """Every question to every system in turn, the turns reversed every second round."""
-    log = Log(MODES, len(questions))
-    for mode in MODES:  # warm up: indexes are built here
+    names = (*MODES, WEIGHED)
+    log = Log(names, len(questions))
+    for mode in names:  # warm up: indexes are built here
         model.answer("Which river runs through the old town?", options_of(mode))
     for repeat in tracked(range(repeats), "asking, rounds"):
         for number, question in enumerate(questions):
-            for mode in MODES[:: 1 if repeat % 2 == 0 else -1]:
+            for mode in names[:: 1 if repeat % 2 == 0 else -1]:
                 start = time.perf_counter()
                 answer = model.answer(question, options_of(mode))
                 wall, timing = time.perf_counter() - start, answer.timing
@@ -148,9 +151,10 @@ def ask_all(model: Model, questions: Sequence[str], repeats: int) -> Log:
     return log
 
 
-def options_of(mode: Mode) -> AnswerOptions:
+def options_of(name: str) -> AnswerOptions:
     """Five passages, at most 16 new tokens."""
-    return AnswerOptions(mode=mode, passages=5, max_new_tokens=16)
+    mode = next((mode for mode in MODES if mode == name), "neurag")
+    return AnswerOptions(mode=mode, passages=5, max_new_tokens=16, weigh=name == WEIGHED)
 
 
 def main() -> None:
@@ -163,6 +167,7 @@ def main() -> None:
     report.meta |= {"model": backbone.name, "dtype": str(backbone.dtype)}
     report.meta |= {"rows": ROWS, "rows_with_own_keys": real, "questions": count, "repeats": repeats}
     report.note("the neurons are random numbers, so the answers mean nothing; only times are measured")
+    report.note("random neurons are sure of nothing: weighed answers have all five branches and all 16 tokens here")
     if real < ROWS:
         report.note(
             f"quick: {real} rows have their own keys, the other {ROWS - real} have real texts with copies of "
@@ -171,7 +176,7 @@ def main() -> None:
     questions = [row["question"] for row in read_rows(data, "nq_open_oracle", count)]
     log = ask_all(Model.load(bank=path, backbone=backbone), questions, repeats)
     quantities = ("first_token_s", "routing_s", "total_s", "wall_s", "prompt_tokens", "answer_tokens")
-    told = [(mode, *(log.value(mode, q) for q in quantities)) for mode in MODES]
+    told = [(name, *(log.value(name, q) for q in quantities)) for name in log.taken]
     columns = ("system", "first s", "routing s", "total s", "wall s", "prompt", "answer")
     show(f"Medians, {count} questions, {repeats} rounds (seconds and tokens)", columns, told)
     report.meta["medians"] = {row[0]: dict(zip(quantities, row[1:], strict=True)) for row in told}
@@ -181,6 +186,7 @@ def main() -> None:
         first_token_vs_closed=first["neurag"] / first["closed"],
         first_token_vs_rag5=first["neurag"] / first["rag"],
         total_vs_rag5=total["neurag"] / total["rag"],
+        total_weighed_vs_rag5=log.value(WEIGHED, "total_s") / total["rag"],
         first_token_vs_closed_cold=cold["neurag"] / cold["closed"],
         first_token_hybrid_vs_rag5=first["hybrid"] / first["rag"],
     )

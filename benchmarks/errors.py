@@ -17,8 +17,8 @@ KINDS = ("overlapping", "same sentence", "another sentence", "not in the passage
 
 
 def how_wrong(said: str, accepted: Sequence[str], passage: str) -> str:
-    """Which of `KINDS`: shares words with an accepted answer, else stands in a sentence that has one, in another sentence,
-    or nowhere."""
+    """Which of `KINDS`: shares words with an accepted answer, or else stands in a sentence that has one, in
+    another one, or nowhere."""
     told = words(said)
     sentences = [words(sentence) for sentence in sentences_of(passage)]
     places = {n for n, sentence in enumerate(sentences) if holds(sentence, told)}

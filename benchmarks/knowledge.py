@@ -43,8 +43,8 @@ from quality import ask_all, own_cache
 
 SETS = ("squad_same_article", "nq_open_oracle")
 NAMES = {
-    "closed": "closed", "rag-oracle": "prompt_reader", "neurag-oracle": "own", "neurag-wrong": "wrong",
-    "neurag-random": "random", "hybrid-oracle": "hybrid",
+    "closed": "closed", "rag-oracle": "prompt_reader", "neurag-oracle": "own", "neurag-oracle-greedy": "own_greedy",
+    "neurag-wrong": "wrong", "neurag-random": "random", "hybrid-oracle": "hybrid",
 }  # fmt: skip
 """Figures by system, of the backbone with the task adapter."""
 PLAIN = {"closed": "closed_plain", "rag-oracle": "prompt_plain"}

@@ -123,6 +123,7 @@ def keys_table(figures: Figures, meta: Meta) -> list[str]:
 def answer_table(figures: Figures, meta: Meta) -> list[str]:
     """Medians of each system."""
     names = {"closed": "closed book", "rag": "RAG, five 100-word passages", "neurag": "NeuRAG", "hybrid": "hybrid"}
+    names["neurag weighed"] = "NeuRAG, weighed"
     quantities = ("first_token_s", "routing_s", "total_s", "prompt_tokens")
     rows = [
         (names.get(system, system), *(written(told[q]) if told[q] else "" for q in quantities))
@@ -146,6 +147,7 @@ KNOWLEDGE = {
     "closed": "with task adapter, closed book",
     "prompt_reader": "with task adapter, passage in the prompt",
     "own": "own neuron, nothing in the prompt",
+    "own_greedy": "the same with the likeliest first token, whatever follows",
     "wrong": "another document's neuron",
     "random": "random weights of the same norm",
     "hybrid": "own neuron and passage",
@@ -292,6 +294,7 @@ SHEETS: Mapping[str, Sheet] = {
             "first_token_vs_closed_cold": "the same in the first round (neurons read from the bank)",
             "first_token_vs_rag5": "time to the first token, NeuRAG over RAG",
             "total_vs_rag5": "whole question, NeuRAG over RAG",
+            "total_weighed_vs_rag5": "the same with weighed answers",
             "first_token_hybrid_vs_rag5": "time to the first token, hybrid over RAG",
         },
         size=lambda meta: (
@@ -311,7 +314,10 @@ SHEETS: Mapping[str, Sheet] = {
         },
         detail=recall_table,
     ),
-    "hyper_layer": Sheet({}, detail=rankers_table),
+    "hyper_layer": Sheet(
+        {"null_f1": "F1 of noticing that a question's documents are not in the bank, by the best row's score alone"},
+        detail=rankers_table,
+    ),
     "harness": Sheet(
         {
             "harness_overhead": "all but the model's own time, over the model's own time",

@@ -101,6 +101,6 @@ def test_ctrl_c_is_one_line_and_what_was_committed_stays(run):
     assert "what was committed stays" in stopped.stderr.splitlines()[-1]
     assert "Traceback" not in stopped.stderr
     assert json.loads(run("encode").stdout)["reused"] == 2
-    asked = run("ask", ("model", "decode", 1), "SIGINT")
+    asked = run("ask", ("model", "branches", 1), "SIGINT")
     assert (asked.returncode, asked.stdout) == (1, "")
     assert asked.stderr.splitlines()[-1] == "neurag: stopped"

@@ -69,14 +69,14 @@ class AugmentOptions:
     lead_in: bool = True
     """Tell the sentence before, where one that is asked back begins with a word that points there ("she", "this")."""
     checks: int = 2
-    """Answers of a chunk that are asked about with yes and with no (checks.py)."""
+    """Of the answers found for these, how many are asked about with yes and with no (checks.py)."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
     def __post_init__(self) -> None:
         if self.around < 1:
             raise UsageError(f"--around must be at least 1, not {self.around}: a sentence asked back needs some words")
-        if self.questions < 1 and self.asked_back < 1 and self.checks < 1 and not self.recite:
+        if self.questions < 1 and self.asked_back < 1 and not self.recite:
             raise UsageError("nothing would be learned: give --questions or --asked-back, or leave out --no-recite")
 
 

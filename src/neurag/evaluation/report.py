@@ -60,7 +60,7 @@ COLUMNS = (
 
 def role(system: str) -> Role:
     """Whether a system competes, is told the gold documents, or is a control that should do badly."""
-    last = system.rpartition("-")[2]
+    last = system.removesuffix("-greedy").rpartition("-")[2]
     return "oracle" if last == "oracle" else "control" if last in _CONTROLS else "compared"
 
 

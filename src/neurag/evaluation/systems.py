@@ -203,6 +203,16 @@ def neurag_oracle(world: World, row: Row) -> Asked:
     return Asked(replace(base(world), force=tuple((name, 1.0) for name in world.gold(row))))
 
 
+def greedy(plan: Callable[[World, Row], Asked]) -> Callable[[World, Row], Asked]:
+    """The same with the likeliest first token: what weighing answers does."""
+
+    def planned(world: World, row: Row) -> Asked:
+        asked = plan(world, row)
+        return replace(asked, options=replace(asked.options, weigh=False))
+
+    return planned
+
+
 def neurag_wrong(world: World, row: Row) -> Asked:
     """A wrong document's neuron, forced: what any neuron does."""
     return Asked(replace(base(world), force=((world.wrong[row.id], 1.0),)))
@@ -234,7 +244,9 @@ PLANS: Mapping[str, tuple[Callable[[World, Row], Asked], bool]] = {
     "rag-oracle": (rag_oracle, True),
     "rag-random": (rag_random, False),
     "neurag": (neurag, False),
+    "neurag-greedy": (greedy(neurag), False),
     "neurag-oracle": (neurag_oracle, True),
+    "neurag-oracle-greedy": (greedy(neurag_oracle), True),
     "neurag-wrong": (neurag_wrong, False),
     "neurag-random": (neurag_random, False),
     "hybrid": (hybrid, False),
