@@ -69,8 +69,8 @@ RECIPES: Mapping[str, Recipe] = {
     "only_distilled": Recipe({"distil": 1.0}),
     "distilled_states": Recipe({"distil_states": 1.0}),
     "no_lead_in": Recipe(augment={"lead_in": False}),
-    "checks_none": Recipe(augment={"checks": 0}),
-    "checks_4": Recipe(augment={"checks": 4}),
+    "checks_2": Recipe(augment={"checks": 2}),
+    "checks_6": Recipe(augment={"checks": 6}),
     "two_phrasings": Recipe(augment={"phrasings": 2}),
     "questions_12": Recipe(augment={"questions": 12}),
     "questions_32": Recipe(augment={"questions": 32}),
@@ -80,7 +80,7 @@ RECIPES: Mapping[str, Recipe] = {
     "none_written": Recipe(augment={"questions": 0, "asked_back": 24}),
     "search_only": Recipe(augment={"questions": 10, "wordings": ("search",)}),
 }
-CHECKED = ("default", "checks_none", "checks_4")
+CHECKED = ("default", "checks_2", "checks_6")
 COMPANIES = 12
 QUICK = ("default", "steps_16", "summary")
 OWN = {"neurag-oracle": "own"}

@@ -68,8 +68,9 @@ class AugmentOptions:
     """Words kept on each side of the answer in a sentence asked back, at most; at least 1."""
     lead_in: bool = True
     """Tell the sentence before, where one that is asked back begins with a word that points there ("she", "this")."""
-    checks: int = 2
-    """Of the answers found for these, how many are asked about with yes and with no (checks.py)."""
+    checks: int = 0
+    """Of the answers found for these, how many are asked about with yes and with no (checks.py). None, since neurons
+    learn to say yes or no by it, but not which (docs/encoding.md)."""
     recite: bool = True
     """Also train on the passage's own sentences that no question is about."""
 
