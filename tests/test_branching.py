@@ -144,7 +144,7 @@ def test_the_chosen_branch_is_the_answer(model, wide, monkeypatch):
         monkeypatch.setattr(models, "best_placed", lambda *told, n=wanted: asked.append(told) or n)
         answer = model.answer(QUESTION, replace(options, explain=True))
         texts = asked[-1][2]
-        assert answer.answer == texts[wanted].strip()
+        assert answer.answer == texts[wanted].rstrip("\ufffd").strip()  # not half a character
         assert "".join(model.stream(QUESTION, options)) == answer.answer
         assert len(answer.explanation.neurons[0].weights) == len(answer.explanation.answer)
         assert (answer.answer == greedy.answer) == (wanted == 0)

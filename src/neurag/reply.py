@@ -82,7 +82,7 @@ class Reply:
         """Take a whole answer, without its end token, that is there now."""
         self.first = self.last = now
         self.tokens = list(tokens)
-        self.shown = backbone.tokenizer.decode(self.tokens, skip_special_tokens=True)
+        self.shown = backbone.tokenizer.decode(self.tokens, skip_special_tokens=True).rstrip("\ufffd")
 
 
 def fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:

@@ -5,8 +5,9 @@ match of question token t with key j of a text, above chance as in routing,
 
     P(answer) = max over its places of  sum_t max_{j in the sentence, outside the answer} r_tj / sum_t r*_t
 
-in 0..1: the share of the question's information that the words around the answer match; 0 where it stands nowhere. The
-keys, positions and texts are those the bank has anyway, and nothing is read by the backbone. Added to an answer's
+in 0..1: the share of the question's information that the words around the answer match; 0 where it stands nowhere. Only
+the texts of neurons that are heard count, at `HEARD` of full strength at least. The keys, positions and texts are those
+the bank has anyway, and nothing is read by the backbone. Added to an answer's
 log-likelihood, `WORTH` nats for all of P. Not here: what the answers are, and which question tokens count (chance.py).
 
     >>> placed(layer, firing, ["Jakarta", "April 22"])                           # doctest: +SKIP
@@ -28,8 +29,10 @@ from ..knowledge.rows import RowText
 from .layer import Firing, HyperLayer, acting
 from .provenance import asked_states, offsets_of, stored_rows
 
-WORTH = 12.0
-"""Nats. From 8 to 24 nearly as many answers are right (docs/answers.md)."""
+WORTH = 8.0
+"""Nats. From 8 to 24 nearly as many answers are right (docs/fidelity.md); less leaves sure answers alone."""
+HEARD = 0.3
+"""Weight of a neuron from which on its text counts."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,11 @@ class _Text:
 
 
 def placed(layer: HyperLayer, firing: Firing, answers: Sequence[str]) -> list[float]:
-    """P of each answer, in the texts of the neurons that had a say. Raises BankError where the bank cannot be read."""
+    """P of each answer, in the texts of the neurons that are heard. Raises BankError where the bank cannot be read."""
     states = asked_states(firing)
     yardstick = layer.router.yardstick(states)
     texts = []
-    rows = list(dict.fromkeys(row for row, _ in acting(firing.first) if row >= 0))
+    rows = list(dict.fromkeys(row for row, weight in acting(firing.first) if row >= 0 and weight >= HEARD))
     for row, stored in zip(rows, stored_rows(layer, firing, rows), strict=True):
         keys = firing.index.of_row(row)
         if stored:
