@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from neurag import branching
 from neurag import model as models
@@ -109,6 +112,13 @@ def test_sentences_are_found_where_they_stand():
     twice = "It is so. It is so. Yes."
     assert [twice[a:b] for a, b in _sentence_spans(twice)] == ["It is so.", "It is so.", "Yes."]
     assert len(set(_sentence_spans(twice))) == 3
+
+
+@given(st.text(max_size=2000))
+def test_any_text_has_its_sentences_in_order(text):
+    spans = _sentence_spans(text)
+    assert all(a < b for a, b in spans)
+    assert all(b <= c for (_, b), (c, _) in pairwise(spans))
 
 
 @pytest.mark.parametrize(

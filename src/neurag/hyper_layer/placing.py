@@ -7,8 +7,8 @@ match of question token t with key j of a text, above chance as in routing,
 
 in 0..1: the share of the question's information that the words around the answer match; 0 where it stands nowhere. Only
 the texts of neurons that are heard count, at `HEARD` of full strength at least. The keys, positions and texts are those
-the bank has anyway, and nothing is read by the backbone. Added to an answer's
-log-likelihood, `WORTH` nats for all of P. Not here: what the answers are, and which question tokens count (chance.py).
+the bank has anyway, and nothing is read by the backbone. P is added to an answer's log-likelihood, times `WORTH` nats.
+Ours, not the paper's. Not here: what the answers are, and which question tokens count (chance.py).
 
     >>> placed(layer, firing, ["Jakarta", "April 22"])                           # doctest: +SKIP
     [0.48, 0.31]
