@@ -15,6 +15,7 @@ Not here: the figures the default is judged by (knowledge.py).
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,15 +102,17 @@ def measure(
         shutil.copytree(usual, bank)  # its neurons are trained again
     with EncodeProgress() as progress:
         made = encode(documents, bank, options=options, augment=augment, progress=progress, backbone=backbone)
+    trained, begun = made.split.get("training", 0.0), time.perf_counter()
     if recipe.told or recipe.confined:
         retrain(backbone, bank, documents, told, recipe.told, recipe.confined)
+        trained = time.perf_counter() - begun
     systems = SYSTEMS if name == "default" else OWN
     result = ask_all(backbone, data, systems, report.meta["seed"], bank)
     figures = {systems[system]: one for system, one in result.systems.items()}
     report.meta["intervals"][name] = {kind: [one.match_low, one.match_high] for kind, one in figures.items()}
-    seconds = made.split.get("training", 0.0) / len(documents)
-    kept = {kind: one.match for kind, one in figures.items()} | {"f1": figures["own"].f1, "coverage": made.coverage}
-    kept |= {"training_seconds": seconds, "bytes": result.meta["bytes_per_document"]}
+    coverage = made.coverage if made.encoded else None  # of a copy nothing new is known
+    kept = {kind: one.match for kind, one in figures.items()} | {"f1": figures["own"].f1, "coverage": coverage}
+    kept |= {"training_seconds": trained / len(documents), "bytes": result.meta["bytes_per_document"]}
     right = {one.id for one in result.answers if one.system == "neurag-oracle" and one.correct}
     report.meta["right"][name] = sorted(right)
     if (before := report.meta["right"].get("default")) is not None:
