@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -40,7 +41,9 @@ JITTER = 0.03
 """Noise on a copied key (a unit vector), in each of its numbers."""
 MODES: tuple[Mode, ...] = ("closed", "rag", "neurag", "hybrid")
 WEIGHED = "neurag weighed"
-"""NeuRAG with several answers written side by side; the others stream the likeliest, so their first token is known."""
+ASKED = AnswerOptions(passages=5, max_new_tokens=16)
+SYSTEMS = {**{mode: replace(ASKED, mode=mode, weigh=False) for mode in MODES}, WEIGHED: ASKED}
+"""All but the last stream the likeliest answer, so their first token is known."""
 
 
 def corpus(backbone: Backbone, data: Path, options: EncodeOptions) -> list[Chunk]:
@@ -131,17 +134,16 @@ class Log:
 
 def ask_all(model: Model, questions: Sequence[str], repeats: int) -> Log:
     """Every question to every system in turn, the turns reversed every second round."""
-    names = (*MODES, WEIGHED)
-    log = Log(names, len(questions))
-    for mode in names:  # warm up: indexes are built here
-        model.answer("Which river runs through the old town?", options_of(mode))
+    log = Log(list(SYSTEMS), len(questions))
+    for options in SYSTEMS.values():  # warm up: indexes are built here
+        model.answer("Which river runs through the old town?", options)
     for repeat in tracked(range(repeats), "asking, rounds"):
         for number, question in enumerate(questions):
-            for mode in names[:: 1 if repeat % 2 == 0 else -1]:
+            for name in list(SYSTEMS)[:: 1 if repeat % 2 == 0 else -1]:
                 start = time.perf_counter()
-                answer = model.answer(question, options_of(mode))
+                answer = model.answer(question, SYSTEMS[name])
                 wall, timing = time.perf_counter() - start, answer.timing
-                log.taken[mode][number].append(
+                log.taken[name][number].append(
                     {
                         "first_token_s": timing.first_token_s, "total_s": timing.total_s, "wall_s": wall,
                         "routing_s": timing.routing_s, "prompt_tokens": timing.prompt_tokens,
@@ -149,12 +151,6 @@ def ask_all(model: Model, questions: Sequence[str], repeats: int) -> Log:
                     }
                 )  # fmt: skip
     return log
-
-
-def options_of(name: str) -> AnswerOptions:
-    """Five passages, at most 16 new tokens."""
-    mode = next((mode for mode in MODES if mode == name), "neurag")
-    return AnswerOptions(mode=mode, passages=5, max_new_tokens=16, weigh=name == WEIGHED)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -34,7 +35,7 @@ from torch import Tensor
 from common import Report, arguments, data_folder, gold_of, held_out, passages_of, read_rows, recall_at, show, tracked
 from neurag.backbone import Backbone, cache_folder, processor_format
 from neurag.config import RouteOptions
-from neurag.hyper_layer.routing import Router, RoutingIndex
+from neurag.hyper_layer.routing import Routed, Router, RoutingIndex
 from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk
 from neurag.knowledge.embedding import Embedded, dense_encoder
@@ -160,15 +161,13 @@ class Bench:
     corpus: Sequence[Mapping[str, Any]]
     encoder: Any
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def rows_of(self) -> dict[str, list[int]]:
+        """Rows of each document."""
         rows: dict[str, list[int]] = {}
         for row, owner in enumerate(self.owners):
             rows.setdefault(owner, []).append(row)
-        object.__setattr__(self, "_rows", rows)
-
-    def rows(self, bank: Iterable[str]) -> list[int]:
-        """Those of these documents."""
-        return [row for document in bank for row in self._rows[document]]  # type: ignore[attr-defined]
+        return rows
 
 
 def laid_out(
@@ -181,10 +180,9 @@ def laid_out(
     return router, router.build([batch], processor_format())
 
 
-def routed(router: Router, index: RoutingIndex, states: Sequence[Tensor]) -> Found:
-    """Documents found by the router."""
-    told = (router.route(index, one).rows for one in states)
-    return [distinct((index.document_ids[row] for row in rows), 5) for rows in told]
+def found_by(index: RoutingIndex, routed: Iterable[Routed]) -> Found:
+    """The first documents of each choice of rows."""
+    return [distinct((index.document_ids[row] for row in one.rows), 5) for one in routed]
 
 
 def searched(
@@ -195,16 +193,17 @@ def searched(
     return [[passage.id for passage in index.search(question, 5)] for question in asked.questions]
 
 
-def best_scores(
+def without_gold(
     router: Router, index: RoutingIndex, states: Sequence[Tensor], gold: Sequence[set[str]]
-) -> tuple[list[float], list[float]]:
-    """Score of the best row of every question, with its gold documents in the bank and without them."""
-    with_them, without = [], []
-    for one, own in zip(states, gold, strict=True):
-        seen = np.array([document not in own for document in index.document_ids])
-        with_them.append(max(router.route(index, one, top_k=1).scores, default=0.0))
-        without.append(max(router.route(index, one, seen, top_k=1).scores, default=0.0))
-    return with_them, without
+) -> list[Routed]:
+    """The choice for every question where its gold documents are not in the bank."""
+    seen = (np.array([document not in own for document in index.document_ids]) for own in gold)
+    return [router.route(index, one, allowed, top_k=1) for one, allowed in zip(states, seen, strict=True)]
+
+
+def best_scores(routed: Iterable[Routed]) -> list[float]:
+    """Score of the best row of each choice."""
+    return [max(one.scores, default=0.0) for one in routed]
 
 
 def recalls(found: Mapping[str, Found], asked: Asked) -> dict[str, float]:
@@ -223,15 +222,16 @@ def compare(report: Report, bench: Bench, size: int, sets: Sequence[tuple[Asked,
     absent: list[float] = []
     for one, raw in sets:
         bank = filled(one, bench.corpus, size)
-        rows = bench.rows(bank)
+        rows = [row for document in bank for row in bench.rows_of[document]]
         found: dict[str, Found] = {}
         for name, calibration in bench.calibrations.items():
             keys = [bench.keys[name][row] for row in rows]
             router, index = laid_out(calibration, [bench.owners[row] for row in rows], keys)
             states = [calibration.project(x).cpu() for x in raw]
-            found[name] = routed(router, index, states)
+            routed = [router.route(index, question) for question in states]
+            found[name] = found_by(index, routed)
             if name == "neurag":
-                here = best_scores(router, index, states, one.gold)
+                here = best_scores(routed), best_scores(without_gold(router, index, states, one.gold))
         found |= {"bm25": searched(Passages, bank, one)}
         found |= {"minilm": searched(lambda told: Embedded(told, bench.encoder), bank, one)}
         figures = recalls(found, one) | {f"null_auc_{one.stem}": auc(*here)}

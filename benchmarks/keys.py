@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from common import Report, arguments, data_folder, read_rows, recall_at, show, tracked
-from hyper_layer import CORPUS, SETS, Asked, asked_of, filled, laid_out, routed
+from hyper_layer import CORPUS, SETS, Asked, asked_of, filled, found_by, laid_out
 from neurag.backbone import Backbone
 from neurag.knowledge.calibration import Calibration, load_calibration
 from neurag.knowledge.documents import Chunk
@@ -149,7 +149,8 @@ def measure(
     for asked, owners, made in sets:
         keys = [changed(variant, axes, one) for one in made]
         counts += [len(positions) for _, positions in keys]
-        found = routed(*laid_out(space, owners, keys), [space.project(x).cpu() for x in states[asked.stem]])
+        router, index = laid_out(space, owners, keys)
+        found = found_by(index, (router.route(index, space.project(x).cpu()) for x in states[asked.stem]))
         for k, told in recalls.items():
             told.append(mean(map(lambda r, g, k=k: recall_at(r, g, k), found, asked.gold)))
     width = variant.axes or calibration.whiten.shape[1]

@@ -21,13 +21,13 @@ from torch import Tensor
 from neurag.backbone import Backbone
 from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions
 from neurag.knowledge.augmentation import augment
-from neurag.knowledge.band import Lesson
 from neurag.knowledge.bank import Bank
 from neurag.knowledge.calibration import bank_calibration
 from neurag.knowledge.documents import Chunk, Document, chunk_document
 from neurag.knowledge.encoder import train_neurons
-from neurag.knowledge.lessons import lessons, pair_lessons
+from neurag.knowledge.lessons import pair_lessons
 from neurag.knowledge.neurons import quantise
+from neurag.knowledge.pipeline import group_lessons, group_seed
 from neurag.knowledge.spaces import new_space
 from neurag.loading import ADAPTERS, ASKING_FILE
 from neurag.lora import Lora
@@ -91,14 +91,12 @@ def retrain(
     chunks = chunks_of(backbone, documents)
     for first in range(0, len(chunks), options.batch):
         group = chunks[first : first + options.batch]
-        taught: list[Lesson] = []
-        for place, (chunk, text) in enumerate(zip(group, augment(backbone, group, AugmentOptions()), strict=True)):
+        taught = group_lessons(backbone, group, augment(backbone, group, AugmentOptions()), options)
+        for place, chunk in enumerate(group):
             title = chunk.document.title or "this"
             more = [(REQUESTS[kind].format(title), told[kind][first + place]) for kind in kinds]
-            taught += lessons(backbone, text, (chunk.document.title, chunk.text), place, options)
             taught += pair_lessons(backbone, more, place, WEIGHT)
-        seed = options.seed + int(group[0].content_hash[:8], 16)
-        made = train_neurons(backbone, space, taught, len(group), options, seed, confine)
+        made = train_neurons(backbone, space, taught, len(group), options, group_seed(group, options), confine)
         values, scales = quantise(made, options.precision)
         rows = [row for document in dict.fromkeys(c.document.id for c in group) for row in store.get(document)]
         places = {chunk.id: place for place, chunk in enumerate(group)}

@@ -122,8 +122,10 @@ def keys_table(figures: Figures, meta: Meta) -> list[str]:
 
 def answer_table(figures: Figures, meta: Meta) -> list[str]:
     """Medians of each system."""
-    names = {"closed": "closed book", "rag": "RAG, five 100-word passages", "neurag": "NeuRAG", "hybrid": "hybrid"}
-    names["neurag weighed"] = "NeuRAG, weighed"
+    names = {
+        "closed": "closed book", "rag": "RAG, five 100-word passages", "neurag": "NeuRAG", "hybrid": "hybrid",
+        "neurag weighed": "NeuRAG, weighed",
+    }  # fmt: skip
     quantities = ("first_token_s", "routing_s", "total_s", "prompt_tokens")
     rows = [
         (names.get(system, system), *(written(told[q]) if told[q] else "" for q in quantities))

@@ -72,6 +72,21 @@ def make_tiny(folder: Path, family: str = "llama", seed: int = 0, layers: int = 
     return folder
 
 
+@pytest.fixture(scope="session")
+def model_of(tmp_path_factory, tiny, tiny_calibration):
+    """Makes a model whose bank has neurons of the documents, trained for a few steps."""
+    from neurag.config import EncodeOptions
+    from neurag.knowledge.pipeline import encode
+    from neurag.model import Model
+
+    def make(documents, batch: int = EncodeOptions().batch):
+        path = tmp_path_factory.mktemp("model") / "bank"
+        encode(documents, path, options=EncodeOptions(steps=6, rank=4, batch=batch), backbone=tiny)
+        return Model.load(bank=path, backbone=tiny)
+
+    return make
+
+
 def units_of(backbone, ids: list[int]):
     """[depth, T, F] inputs of every down projection in a forward pass of one text by itself."""
     import torch

@@ -27,10 +27,8 @@ QUESTIONS = [
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny, tiny_calibration):
-    path = tmp_path_factory.mktemp("answers") / "bank"
-    encode(DOCUMENTS, path, options=EncodeOptions(steps=6, rank=4, batch=3), backbone=tiny)
-    return Model.load(bank=path, backbone=tiny)
+def model(model_of):
+    return model_of(DOCUMENTS, batch=3)
 
 
 def told(answer):

@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from neurag import branching
 from neurag import model as models
 from neurag.branching import branches
-from neurag.config import AnswerOptions, EncodeOptions, RouteOptions
+from neurag.config import AnswerOptions, RouteOptions
 from neurag.decoding import decode
 from neurag.hyper_layer import placing
 from neurag.hyper_layer.placing import WORTH, _sentence_spans, _Text, best_placed, placed
-from neurag.knowledge.pipeline import encode
-from neurag.model import Model
 from test_hyper_layer import logits
 
 PROMPTS = [[5, 6, 7, 8, 9], [9, 10], [11, 12, 13]]
@@ -32,10 +30,8 @@ QUESTION = "Who runs the mill in Oskerby?"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny, tiny_calibration):
-    path = tmp_path_factory.mktemp("branching") / "bank"
-    encode(DOCUMENTS, path, options=EncodeOptions(steps=6, rank=4, batch=2), backbone=tiny)
-    return Model.load(bank=path, backbone=tiny)
+def model(model_of):
+    return model_of(DOCUMENTS, batch=2)
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ import torch
 
 from neurag import choosing
 from neurag.choosing import NEARLY, likelihoods, prefers
-from neurag.config import AnswerOptions, EncodeOptions
-from neurag.knowledge.pipeline import encode
-from neurag.model import Model
+from neurag.config import AnswerOptions
 
 PROMPTS = [[5, 6, 7, 8], [9, 10]]
 ANSWERS = [[[11, 12], [13]], [[14], []]]
@@ -35,11 +33,8 @@ def test_the_neurons_answer_is_taken_where_it_is_nearly_as_likely(tiny, monkeypa
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny, tiny_calibration):
-    path = tmp_path_factory.mktemp("choosing") / "bank"
-    documents = [{"id": "mill", "text": "The mill in Oskerby is run by Ada Brindle."}]
-    encode(documents, path, options=EncodeOptions(steps=6, rank=4), backbone=tiny)
-    return Model.load(bank=path, backbone=tiny)
+def model(model_of):
+    return model_of([{"id": "mill", "text": "The mill in Oskerby is run by Ada Brindle."}])
 
 
 @pytest.mark.parametrize("prefer", [True, False])

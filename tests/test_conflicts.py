@@ -114,10 +114,8 @@ QUESTION = "When is the curfew in Oskerby?"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny, tiny_calibration):
-    path = tmp_path_factory.mktemp("conflicts") / "bank"
-    encode(PLANTED, path, options=EncodeOptions(steps=6, rank=4, batch=4), backbone=tiny)
-    return Model.load(bank=path, backbone=tiny)
+def model(model_of):
+    return model_of(PLANTED, batch=4)
 
 
 @pytest.fixture

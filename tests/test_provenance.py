@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from neurag.answer import Explanation
-from neurag.config import AnswerOptions, EncodeOptions, RouteOptions
+from neurag.config import AnswerOptions, RouteOptions
 from neurag.hyper_layer.layer import acting
 from neurag.hyper_layer.provenance import cited, likelihoods, matches
-from neurag.knowledge.pipeline import encode
-from neurag.model import Model
 from neurag.prompts import question_prompt
 from test_hyper_layer import logits
 
@@ -24,10 +22,8 @@ ROUTE = RouteOptions(null=0.0, temperature=0.3)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny, tiny_calibration):
-    path = tmp_path_factory.mktemp("provenance") / "bank"
-    encode(DOCUMENTS, path, options=EncodeOptions(steps=6, rank=4, batch=3), backbone=tiny)
-    return Model.load(bank=path, backbone=tiny)
+def model(model_of):
+    return model_of(DOCUMENTS, batch=3)
 
 
 def explained(model, question=QUESTION, **options) -> Explanation:

@@ -11,14 +11,15 @@ decoding alone (decoding.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
 from .backbone import Backbone
-from .decoding import padded
+from .decoding import Step, go_on, read_prompts
 
 MOST = 5
 """Branches of a question."""
@@ -50,54 +51,26 @@ def branches(
     from transformers import DynamicCache
 
     cache = DynamicCache()
-    ids, seen, positions = padded(backbone, prompts)
-    told = {} if seen.all() else {"attention_mask": seen.long(), "position_ids": positions}
-    out = backbone.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **told)
-    first = out.logits[:, -1].float().log_softmax(-1).topk(MOST, -1)
+    logits, seen, positions = read_prompts(backbone, cache, prompts)
+    first = logits.float().log_softmax(-1).topk(MOST, -1)
     near = first.values >= first.values[:, :1] - NEARLY
     near[[row for row in range(len(prompts)) if not wanted(row)], 1:] = False
     owners, places = near.nonzero(as_tuple=True)  # [S] prompt of each branch, prompt by prompt, likeliest first
-    said = [[token] for token in first.indices[owners, places].tolist()]
-    likelihoods = first.values[owners, places].tolist()
+    whose, speakers = owners.tolist(), list(acting or ())
     cache.batch_select_indices(owners)
-    if acting is not None:
-        acting[:] = [acting[owner] for owner in owners.tolist()]
-    for rows, tokens, values in _go_on(backbone, cache, said, seen[owners], positions[owners], limit, acting):
-        for row, token, value in zip(rows, tokens, values, strict=True):
+    begun = Step.of(backbone, list(range(len(whose))), first.indices[owners, places].tolist(), logits[owners])
+    rest = go_on(backbone, cache, begun, seen[owners], positions[owners], limit - 1)
+    said: list[list[int]] = [[] for _ in whose]
+    likelihoods = [0.0] * len(whose)
+    for step in chain([begun], rest):
+        tokens = torch.tensor(step.tokens, device=step.logits.device)
+        values = step.logits.float().log_softmax(-1).gather(1, tokens[:, None])[:, 0].tolist()
+        for row, token, value in zip(step.rows, step.tokens, values, strict=True):
             said[row].append(token)
             likelihoods[row] += value
+        if acting is not None:
+            acting[:] = [speakers[whose[row]] for row in step.going]
     made: list[list[Branch]] = [[] for _ in prompts]
-    for owner, tokens, value in zip(owners.tolist(), said, likelihoods, strict=True):
-        ended = tokens[:-1] if tokens[-1] in backbone.stop_ids else tokens
-        made[owner].append(Branch(tuple(ended), value))
+    for owner, ids, likelihood in zip(whose, said, likelihoods, strict=True):
+        made[owner].append(Branch(tuple(ids[:-1] if ids[-1] in backbone.stop_ids else ids), likelihood))
     return made
-
-
-def _go_on(
-    backbone: Backbone,
-    cache: Any,
-    said: Sequence[Sequence[int]],
-    seen: torch.Tensor,
-    positions: torch.Tensor,
-    limit: int,
-    acting: list[Any] | None,
-) -> Iterator[tuple[list[int], list[int], list[float]]]:
-    """Greedy steps of rows that have said their first token: row numbers, tokens, log-likelihoods."""
-    stops = torch.tensor(sorted(backbone.stop_ids), device=seen.device)
-    rows, chosen = list(range(len(said))), torch.tensor([tokens[0] for tokens in said], device=seen.device)
-    for _ in range(limit - 1):
-        kept = (~torch.isin(chosen, stops)).nonzero()[:, 0]
-        if not len(kept):
-            return
-        if len(kept) < len(rows):
-            cache.batch_select_indices(kept)
-            rows, chosen, seen, positions = [rows[n] for n in kept], chosen[kept], seen[kept], positions[kept]
-            if acting is not None:
-                acting[:] = [acting[n] for n in kept.tolist()]
-        seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
-        positions = positions[:, -1:] + 1
-        told = {"attention_mask": seen.long(), "position_ids": positions}
-        out = backbone.model(input_ids=chosen[:, None], past_key_values=cache, use_cache=True, logits_to_keep=1, **told)
-        best = out.logits[:, -1].float().log_softmax(-1).max(-1)
-        chosen = best.indices
-        yield rows, chosen.tolist(), best.values.tolist()

@@ -118,6 +118,11 @@ class EncodeOptions:
     """How a bank stores neurons: int8 with a scale for each row of B, or twice the size in float16."""
     seed: int = 0
 
+    @property
+    def distils(self) -> bool:
+        """Whether anything is learned from a reader that has the passage in view."""
+        return bool(self.distil or self.distil_states)
+
     def recipe(self, augment: AugmentOptions) -> str:
         """Hash of all that decides what a neuron is; rows with another recipe are encoded again."""
         told = {k: v for k, v in asdict(self).items() if k != "batch"} | asdict(augment)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,34 +28,58 @@ class Step:
     tokens: list[int]
     going: list[int]
     """The rows of the next step, in the order in which they stand in its batch."""
+    logits: Tensor
+    """[rows, V] behind which the tokens come."""
+
+    @classmethod
+    def of(cls, backbone: Backbone, rows: list[int], tokens: list[int], logits: Tensor) -> Step:
+        """Rows that have not said a stop token go on."""
+        going = [row for row, token in zip(rows, tokens, strict=True) if token not in backbone.stop_ids]
+        return cls(rows, tokens, going, logits)
 
 
-@torch.no_grad()
 def decode(backbone: Backbone, prompts: Sequence[Sequence[int]], limit: int) -> Iterator[Step]:
     """Yield up to `limit` steps for B prompts of token ids; a row ends at a stop token, which is yielded."""
     from transformers import DynamicCache
 
     cache = DynamicCache()
+    logits, seen, positions = read_prompts(backbone, cache, prompts)
+    step = Step.of(backbone, list(range(len(prompts))), logits.argmax(-1).tolist(), logits)
+    yield step
+    yield from go_on(backbone, cache, step, seen, positions, limit - 1)
+
+
+@torch.no_grad()
+def read_prompts(backbone: Backbone, cache: Any, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits [B, V] behind the prompts, which of their tokens are real, and positions, [B, T] each."""
     ids, seen, positions = padded(backbone, prompts)
-    stops = torch.tensor(sorted(backbone.stop_ids), device=ids.device)
-    rows = list(range(len(prompts)))
+    return _pass(backbone, cache, ids, seen, positions), seen, positions
+
+
+@torch.no_grad()
+def go_on(backbone: Backbone, cache: Any, step: Step, seen: Tensor, positions: Tensor, limit: int) -> Iterator[Step]:
+    """Up to `limit` steps more behind one whose tokens are not read yet; `seen` and `positions` are of its rows."""
     for _ in range(limit):
-        # without padding the model makes its own mask and positions
-        told = {} if seen.all() else {"attention_mask": seen.long(), "position_ids": positions}
-        out = backbone.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **told)
-        chosen = out.logits[:, -1].argmax(-1)
-        done = torch.isin(chosen, stops)
-        kept = (~done).nonzero()[:, 0]
-        going = [rows[i] for i in kept.tolist()]
-        yield Step(rows, chosen.tolist(), going)
-        if not going:
+        if not step.going:
             return
-        if len(going) < len(rows):
-            cache.batch_select_indices(kept)
-            chosen, seen, positions = chosen[kept], seen[kept], positions[kept]
-        rows, ids = going, chosen[:, None]
+        kept = [place for place, token in enumerate(step.tokens) if token not in backbone.stop_ids]
+        if len(kept) < len(step.rows):
+            cache.batch_select_indices(torch.tensor(kept, device=seen.device))
+            seen, positions = seen[kept], positions[kept]
+        ids = torch.tensor([[step.tokens[place]] for place in kept], device=seen.device)
         seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
         positions = positions[:, -1:] + 1
+        logits = _pass(backbone, cache, ids, seen, positions)
+        step = Step.of(backbone, step.going, logits.argmax(-1).tolist(), logits)
+        yield step
+
+
+def _pass(backbone: Backbone, cache: Any, ids: Tensor, seen: Tensor, positions: Tensor) -> Tensor:
+    """Logits [B, V] of the last tokens."""
+    # without padding the model makes its own mask and positions
+    told = {} if seen.all() else {"attention_mask": seen.long(), "position_ids": positions}
+    out = backbone.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **told)
+    return out.logits[:, -1]  # type: ignore[no-any-return]
 
 
 def padded(backbone: Backbone, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:

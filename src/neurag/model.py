@@ -137,7 +137,9 @@ class Model:
         layer, firings = self._layer(options.route), [reply.firing for reply in replies if reply.firing]
         with layer.active(acting := list(firings)):
             prompts = [reply.prompt.ids for reply in replies]
-            told = branches(self.backbone, prompts, options.max_new_tokens, acting, lambda n: firings[n].speaks)
+            told = branches(
+                self.backbone, prompts, options.max_new_tokens, acting, lambda n: not firings[n].first.abstained
+            )
         for reply, firing, made in zip(replies, firings, told, strict=True):
             texts = [self.backbone.tokenizer.decode(one.tokens, skip_special_tokens=True) for one in made]
             best = best_placed(layer, firing, texts, [one.likelihood for one in made]) if len(made) > 1 else 0

@@ -68,11 +68,6 @@ class Firing:
         """The choice at the last prompt token; nothing before it was made."""
         return self.path[0] if self.path else Routed((), (), ())
 
-    @property
-    def speaks(self) -> bool:
-        """Whether a neuron of the first choice beat the null score."""
-        return not self.first.abstained
-
 
 class HyperLayer:
     """A bank attached to a backbone. Holds hot neurons in memory; the bank stays on disk."""

@@ -17,13 +17,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from ..words import words
-from .candidates import Candidate
+from .candidates import CAPITAL, Candidate
 from .echoes import points_back, said_around
 from .phrases import words_of
 
 ASKED = "Is it true that {}?"
-NAMES = frozenset({"cap", "caps", "initial"})
-"""Kinds of words that keep their capital."""
 
 
 def checks(found: Sequence[Candidate], most: int, around: int) -> dict[str, str]:
@@ -53,4 +51,4 @@ def _paired(found: Sequence[Candidate]) -> Iterator[tuple[Candidate, Candidate]]
 def _inside(sentence: str) -> str:
     """A sentence as part of another: its first word without its capital, unless it is a name's."""
     first = words_of(sentence)[:1]
-    return sentence if not first or first[0].kind in NAMES else sentence[0].lower() + sentence[1:]
+    return sentence if not first or first[0].kind in CAPITAL else sentence[0].lower() + sentence[1:]

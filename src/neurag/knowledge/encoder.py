@@ -88,8 +88,7 @@ class _Part:
         self.backbone, self.space, self.count = backbone, space, count
         self.prepared = _shared_out(prepare(backbone, lessons, space.layers), count)
         self.distil, self.distil_states = options.distil, options.distil_states
-        distils = self.distil or self.distil_states
-        self.taught = teacher_states(backbone.reader, lessons, space.layers) if distils else {}
+        self.taught = teacher_states(backbone.reader, lessons, space.layers) if options.distils else {}
         self.vocabulary = torch.unique(self._likely())
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
 

@@ -26,8 +26,7 @@ def lessons(
 ) -> Iterator[Lesson]:
     """The lessons of one (title, text), as document number `document` of its batch."""
     for kind, weight in WEIGHTS.items():
-        distils = options.distil or options.distil_states
-        teacher = passage if distils and kind == "questions" else None
+        teacher = passage if options.distils and kind == "questions" else None
         yield from pair_lessons(backbone, getattr(augmentation, kind), document, weight, teacher=teacher)
 
 

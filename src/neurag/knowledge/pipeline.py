@@ -24,6 +24,7 @@ from ..config import DEFAULT_MODEL, AugmentOptions, EncodeOptions, NeuragError
 from ..loading import load_backbone
 from .augmentation import Augmentation
 from .augmentation import augment as write_texts
+from .band import Lesson
 from .bank import Bank, NeuronRow
 from .calibration import KEY_WIDTH, Calibration, bank_calibration, save_calibration
 from .documents import Chunk, Document, as_documents, chunk_document
@@ -238,13 +239,24 @@ def _train(
     backbone: Backbone, space: InputSpace, group: list[Chunk], texts: list[Augmentation], options: EncodeOptions
 ) -> Tensor:
     """B of every chunk, [N, L, R, D]."""
-    taught = [
+    taught = group_lessons(backbone, group, texts, options)
+    return train_neurons(backbone, space, taught, len(group), options, group_seed(group, options))
+
+
+def group_lessons(
+    backbone: Backbone, group: Sequence[Chunk], texts: Sequence[Augmentation], options: EncodeOptions
+) -> list[Lesson]:
+    """The lessons of chunks that are trained together, each a document of its own by its place."""
+    return [
         lesson
         for place, (chunk, text) in enumerate(zip(group, texts, strict=True))
         for lesson in lessons(backbone, text, (chunk.document.title, chunk.text), place, options)
     ]
-    seed = options.seed + int(group[0].content_hash[:8], 16)
-    return train_neurons(backbone, space, taught, len(group), options, seed)
+
+
+def group_seed(group: Sequence[Chunk], options: EncodeOptions) -> int:
+    """The seed of a group's training, by its content: the same wherever in a run it comes."""
+    return options.seed + int(group[0].content_hash[:8], 16)
 
 
 def _rows(
