@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from neurag import branching
 from neurag import model as models
-from neurag.branching import branches
+from neurag.branching import begin, branches
 from neurag.config import AnswerOptions, RouteOptions
 from neurag.decoding import decode
-from neurag.hyper_layer import placing
-from neurag.hyper_layer.placing import WORTH, _sentence_spans, _Text, best_placed, placed
+from neurag.hyper_layer.placing import WORTH, _sentence_spans, _Text, best_placed, hear
 from test_hyper_layer import logits
 
 PROMPTS = [[5, 6, 7, 8, 9], [9, 10], [11, 12, 13]]
@@ -41,7 +40,7 @@ def wide(monkeypatch):
 
 
 def test_every_branch_is_as_likely_as_when_read_alone(tiny, wide):
-    made = branches(tiny, PROMPTS, 6)
+    made = branches(tiny, begin(tiny, PROMPTS), 6)
     assert [len(row) for row in made] == [branching.MOST] * 3
     for prompt, row in zip(PROMPTS, made, strict=True):
         greedy = [token for step in decode(tiny, [prompt], 6) for token in step.tokens]
@@ -63,12 +62,13 @@ def test_only_near_beginnings_are_looked_at(tiny, monkeypatch):
     with torch.no_grad():
         said = tiny.model(torch.tensor([PROMPTS[0]])).logits[0, -1].log_softmax(-1).sort(descending=True).values
     monkeypatch.setattr(branching, "NEARLY", float(said[0] - said[2]) + 1e-4)
-    assert len(branches(tiny, PROMPTS[:1], 3)[0]) == 3
+    assert len(branches(tiny, begin(tiny, PROMPTS[:1]), 3)[0]) == 3
     monkeypatch.setattr(branching, "NEARLY", 0.0)
-    assert [len(row) for row in branches(tiny, PROMPTS, 3)] == [1, 1, 1]
-    assert [len(one.tokens) for row in branches(tiny, PROMPTS, 1) for one in row] == [1, 1, 1]
+    assert [len(row) for row in branches(tiny, begin(tiny, PROMPTS), 3)] == [1, 1, 1]
+    assert [len(one.tokens) for row in branches(tiny, begin(tiny, PROMPTS), 1) for one in row] == [1, 1, 1]
     monkeypatch.setattr(branching, "NEARLY", 1e9)
-    assert [len(row) for row in branches(tiny, PROMPTS, 3, wanted=lambda row: row == 1)] == [1, branching.MOST, 1]
+    made = branches(tiny, begin(tiny, PROMPTS), 3, wanted=lambda row: row == 1)
+    assert [len(row) for row in made] == [1, branching.MOST, 1]
 
 
 def test_neurons_act_on_their_own_branches(model, wide):
@@ -76,7 +76,8 @@ def test_neurons_act_on_their_own_branches(model, wide):
     replies = [model._reply(QUESTION, one) for one in options]
     firings = [reply.firing for reply in replies]
     with model._layer(RouteOptions()).active(firings):
-        made = branches(model.backbone, [reply.prompt.ids for reply in replies], 5, firings)
+        begun = begin(model.backbone, [reply.prompt.ids for reply in replies])
+        made = branches(model.backbone, begun, 5, firings)
     for one, row in zip(options, made, strict=True):
         rows = logits(model, one, QUESTION).log_softmax(-1)
         alone = sum(float(told[token]) for told, token in zip(rows, row[0].tokens, strict=False))
@@ -126,20 +127,19 @@ def test_any_text_has_its_sentences_in_order(text):
         ([0.0, 0.0], [-2.0, -1.0], 0),  # stands nowhere: what greedy decoding says
     ],
 )
-def test_an_answer_is_likely_and_stands_where_the_question_points(monkeypatch, places, likelihoods, best):
-    monkeypatch.setattr(placing, "placed", lambda *_: places)
-    assert best_placed(None, None, ["a", "b"], likelihoods) == best
+def test_an_answer_is_likely_and_stands_where_the_question_points(places, likelihoods, best):
+    assert best_placed(places, likelihoods) == best
 
 
 def test_places_are_shares_of_the_question(model, wide):
     reply = model._reply(QUESTION, AnswerOptions(max_new_tokens=4))
     model._complete([reply])
     layer = model._layer(RouteOptions())
-    told = placed(layer, reply.firing, ["Ada Brindle", "Brindle.", "Carrow", ""])
+    told = [hear(layer, reply.firing).placed(one) for one in ("Ada Brindle", "Brindle.", "Carrow", "")]
     assert all(0 <= one <= 1 for one in told)
     assert told[2:] == [0, 0]
     model.bank.remove(["inn"])  # gone meanwhile: only the other text counts
-    assert placed(layer, reply.firing, ["Bo Hask"]) == [0]
+    assert hear(layer, reply.firing).placed("Bo Hask") == 0
 
 
 def test_the_chosen_branch_is_the_answer(model, wide, monkeypatch):
@@ -147,10 +147,9 @@ def test_the_chosen_branch_is_the_answer(model, wide, monkeypatch):
     greedy = model.answer(QUESTION, replace(options, weigh=False))
     asked = []
     for wanted in (0, 2):
-        monkeypatch.setattr(models, "best_placed", lambda *told, n=wanted: asked.append(told) or n)
+        monkeypatch.setattr(models, "chosen", lambda found, _, n=wanted: asked.append(found) or found[n])
         answer = model.answer(QUESTION, replace(options, explain=True))
-        texts = asked[-1][2]
-        assert answer.answer == texts[wanted].rstrip("\ufffd").strip()  # not half a character
+        assert answer.answer == asked[-1][wanted].text.rstrip("\ufffd").strip()  # not half a character
         assert "".join(model.stream(QUESTION, options)) == answer.answer
         assert len(answer.explanation.neurons[0].weights) == len(answer.explanation.answer)
         assert (answer.answer == greedy.answer) == (wanted == 0)

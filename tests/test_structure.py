@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "neurag"
 # a module may import from its own floor and from those below it
 FLOORS = [
     {"config", "answer", "files", "words"},
-    {"hooks", "packing", "backbone", "lora", "projection", "loading"},
+    {"hooks", "packing", "backbone", "lora", "projection", "weigher", "loading"},
     {"prompts", "decoding", "packed", "segments", "stream", "choosing", "branching"},
     {"knowledge"},
     {"tasks"},

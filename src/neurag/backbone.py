@@ -24,6 +24,7 @@ from platformdirs import user_cache_path
 from torch import nn
 
 from .projection import Projection
+from .weigher import Weigher
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Backbone:
     """The model that reads and writes, where that is another (`reader`)."""
     routing: Projection | None = None
     """The space in which keys and queries are compared, where it was trained."""
+    weigher: Weigher | None = None
+    """Which of several answers is given, where that was trained."""
 
     @property
     def layers(self) -> list[nn.Module]:

@@ -185,6 +185,22 @@ class RoutingOptions:
 
 
 @dataclass(frozen=True)
+class WeighingOptions:
+    """How a weigher is trained (tasks/weighing.py)."""
+
+    hidden: int = 8
+    """Its hidden units."""
+    steps: int = 60
+    """Optimiser steps, over all questions at once."""
+    folds: int = 5
+    """Parts, by document, of which each is judged by a weigher of the others."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, hidden=1, steps=1, folds=2)
+
+
+@dataclass(frozen=True)
 class MineOptions:
     """How FFN units that process relevant and irrelevant contexts are found."""
 

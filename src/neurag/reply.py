@@ -16,6 +16,7 @@ from .answer import FiredNeuron, Source, declines
 from .backbone import Backbone
 from .config import AnswerOptions
 from .hyper_layer.layer import Firing, HyperLayer, acting
+from .hyper_layer.recall import Candidate
 from .prompts import Prompt
 
 
@@ -39,6 +40,8 @@ class Reply:
     """Whether the reader prefers that."""
     choosing: float = 0.0
     """Seconds that choosing took."""
+    considered: list[Candidate] = field(default_factory=list)
+    """The answers that were weighed."""
 
     @property
     def said(self) -> str:

@@ -62,6 +62,7 @@ app.command(eval_commands.evaluate, name="eval")
 app.command(eval_commands.rows)
 app.command(task_commands.train_task, name="train-task")
 app.command(task_commands.train_routing, name="train-routing")
+app.command(task_commands.train_weighing, name="train-weighing")
 app.command(robust_commands.mine)
 app.command(robust_commands.harden)
 

@@ -1,6 +1,6 @@
-"""The commands that train what all documents of a backbone share: `neurag train-task` and `neurag train-routing`.
+"""The commands that train what all documents share: `neurag train-task`, `train-routing` and `train-weighing`.
 
-Not here: training (tasks/training.py, tasks/routing.py), errors and exit codes (`cli.py`).
+Not here: training (tasks/), errors and exit codes (`cli.py`).
 
     $ neurag train-task rows.jsonl --output my-adapter
     $ neurag encode handbook/ --bank handbook.bank --model smollm2-135m-instruct+my-adapter
@@ -13,8 +13,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..config import BASE_MODEL, DEFAULT_MODEL, RoutingOptions, TaskOptions, UsageError
-from .bank_commands import errors
+from ..config import BASE_MODEL, DEFAULT_MODEL, RoutingOptions, TaskOptions, UsageError, WeighingOptions
+from .bank_commands import BankFolder, errors
 
 TaskFlags = Annotated[TaskOptions, Parameter(name="*")]
 BeginFlag = Annotated[
@@ -25,7 +25,8 @@ LessonsFlag = Annotated[
 ]
 AdapterFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the adapter.")]
 RoutingFlags = Annotated[RoutingOptions, Parameter(name="*")]
-TASK, ROUTING = TaskOptions(), RoutingOptions()
+WeighingFlags = Annotated[WeighingOptions, Parameter(name="*")]
+TASK, ROUTING, WEIGHING = TaskOptions(), RoutingOptions(), WeighingOptions()
 
 
 def train_task(
@@ -112,3 +113,40 @@ def train_routing(
     fell = f"loss on {report.held_out} questions held out {report.held_loss_before:.2f} -> {report.held_loss:.2f}"
     base = model.rpartition("+")[0] or model
     show_line(errors(), f"{told}; {fell}: use it as --model {base}+{output}")
+
+
+def train_weighing(
+    data: Path,
+    /,
+    *,
+    bank: BankFolder,
+    output: AdapterFolder,
+    limit: int | None = None,
+    options: WeighingFlags = WEIGHING,
+) -> None:
+    """Teach which of the answers that neurons consider is the right one, by questions about documents of a bank.
+
+    Afterwards MODEL+FOLDER uses it, with the adapters in that folder, for any bank.
+
+    Args:
+        data: Questions with answers and with documents labelled relevant, which are in the bank: the rows of
+            docs/data.md. Take documents that no adapter of the model was trained on, and none to be judged by.
+        limit: Take the first so many sound rows.
+    """
+    from ..evaluation.weighing import choices
+    from ..loading import WEIGHING_FILE
+    from ..model import Model
+    from ..tasks.weighing import train_weigher
+    from .eval_commands import sound_rows
+    from .progress import Meter
+    from .show import show_line
+
+    rows = list(sound_rows(data, limit))
+    model = Model.load(bank=bank)
+    with Meter(errors()) as meter:
+        asked = choices(model, rows, lambda done, total: meter.show("asking", done, total, "questions", ""))
+    weigher, report = train_weigher(asked, options)
+    weigher.save(output / WEIGHING_FILE)
+    shares = f"{report.first:.3f} by the likeliest, {report.chosen:.3f} weighed (by folds), {report.any:.3f} any"
+    base = model.backbone.name.rpartition("+")[0] or model.backbone.name
+    show_line(errors(), f"{report.questions} questions right: {shares}; use it as --model {base}+{output}")

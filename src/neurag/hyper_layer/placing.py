@@ -7,11 +7,12 @@ match of question token t with key j of a text, above chance as in routing,
 
 in 0..1: the share of the question's information that the words around the answer match; 0 where it stands nowhere. Only
 the texts of neurons that are heard count, at `HEARD` of full strength at least. The keys, positions and texts are those
-the bank has anyway, and nothing is read by the backbone. P is added to an answer's log-likelihood, times `WORTH` nats.
-Ours, not the paper's. Not here: what the answers are, and which question tokens count (chance.py).
+the bank has anyway, and nothing is read by the backbone. Where no weigher was trained for a backbone, P is added to an
+answer's log-likelihood, times `WORTH` nats. Ours, not the paper's. Not here: what the answers are (recall.py), and
+which question tokens count (chance.py).
 
-    >>> placed(layer, firing, ["Jakarta", "April 22"])                           # doctest: +SKIP
-    [0.48, 0.31]
+    >>> hear(layer, firing).placed("Jakarta")                                    # doctest: +SKIP
+    0.48
 """
 
 from __future__ import annotations
@@ -62,29 +63,42 @@ class _Text:
         return float(self.matched[:, counted].max(1).sum()) if counted.any() else 0.0
 
 
-def placed(layer: HyperLayer, firing: Firing, answers: Sequence[str]) -> list[float]:
-    """P of each answer, in the texts of the neurons that are heard. Raises BankError where the bank cannot be read."""
+@dataclass(frozen=True)
+class Heard:
+    """The rows whose neurons are heard: their weights, what they say and were taught, and what the question matches."""
+
+    rows: tuple[RowText, ...]
+    weights: tuple[float, ...]
+    texts: tuple[_Text, ...]
+    whole: float
+    """sum_t r*_t."""
+
+    def placed(self, answer: str) -> float:
+        """P of an answer."""
+        said = answer.strip(" .,;:")
+        found = (text.around(*span) for text in self.texts for span in text.places(said))
+        return max(found, default=0.0) / self.whole
+
+
+def hear(layer: HyperLayer, firing: Firing) -> Heard:
+    """What is heard of a question's neurons. Raises BankError where the bank cannot be read."""
     states = asked_states(firing)
     yardstick = layer.router.yardstick(states)
+    chosen = {row: weight for row, weight in acting(firing.first) if row >= 0 and weight >= HEARD}
+    held = zip(chosen.items(), stored_rows(layer, firing, list(chosen)), strict=True)
+    known = [(row, weight, stored) for (row, weight), stored in held if stored]
     texts = []
-    rows = list(dict.fromkeys(row for row, weight in acting(firing.first) if row >= 0 and weight >= HEARD))
-    for row, stored in zip(rows, stored_rows(layer, firing, rows), strict=True):
+    for row, _, stored in known:
         keys = firing.index.of_row(row)
-        if stored:
-            similar = (states.to(keys.dtype) @ keys.T).float()
-            matched = yardstick.surprise(similar, torch.full((len(keys),), float(WINDOWS[1])))
-            spans = _sentence_spans(stored.text)
-            texts.append(_Text(stored.text, spans, _centres(layer, stored), matched.numpy()))
-    whole = max(float(yardstick.best.sum()), 1e-6)
-    return [
-        max((text.around(*span) for text in texts for span in text.places(answer.strip(" .,;:"))), default=0.0) / whole
-        for answer in answers
-    ]
+        similar = (states.to(keys.dtype) @ keys.T).float()
+        matched = yardstick.surprise(similar, torch.full((len(keys),), float(WINDOWS[1])))
+        texts.append(_Text(stored.text, _sentence_spans(stored.text), _centres(layer, stored), matched.numpy()))
+    rows, weights = tuple(stored for *_, stored in known), tuple(weight for _, weight, _ in known)
+    return Heard(rows, weights, tuple(texts), max(float(yardstick.best.sum()), 1e-6))
 
 
-def best_placed(layer: HyperLayer, firing: Firing, answers: Sequence[str], likelihoods: Sequence[float]) -> int:
+def best_placed(places: Sequence[float], likelihoods: Sequence[float]) -> int:
     """Number of the answer to be given: likely, and where the question points; the first where none stands anywhere."""
-    places = placed(layer, firing, answers)
     if not any(places):
         return 0
     worth = [value + WORTH * place for value, place in zip(likelihoods, places, strict=True)]

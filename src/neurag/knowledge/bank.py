@@ -25,8 +25,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neurag.knowledge import rows as columns
 from neurag.knowledge.folder import (
     TABLE,
@@ -206,9 +204,8 @@ class Bank:
         return {id: told[id] for id in ids}
 
     def texts(self, ids: Sequence[str]) -> dict[str, RowText]:
-        """Map each row id to its title, text and the positions of its keys; rows that are gone are left out."""
-        rows = self._take(ids, "title", "text", "positions").to_pylist()
-        told = {r["id"]: RowText(r["title"], r["text"], np.frombuffer(r["positions"], np.uint16)) for r in rows}
+        """Map each row id to its text and what was learned of it; rows that are gone are left out."""
+        told = columns.row_texts(self._take(ids, "title", "text", "positions", "lessons", "reads"), self.manifest)
         return {id: told[id] for id in ids if id in told}
 
     def passages(self) -> list[tuple[str, str, str, str]]:
@@ -242,12 +239,13 @@ class Bank:
         import pyarrow as pa
 
         wrong = []
-        for batch in self._stream(["id", "text", "keys", "neuron", "scale", "checksum"], 256):
+        told = ("keys", "text", "lessons", "reads")
+        for batch in self._stream(["id", *told, "neuron", "scale", "checksum"], 256):
             table = pa.Table.from_batches([batch])
             neurons, scales = columns.fixed_lists(table["neuron"]), columns.fixed_lists(table["scale"])
-            rest = table.select(["id", "text", "keys", "checksum"]).to_pylist()
+            rest = table.select(["id", *told, "checksum"]).to_pylist()
             for row, neuron, scale in zip(rest, neurons, scales, strict=True):
-                if columns.checksum(neuron, scale, row["keys"], row["text"]) != row["checksum"]:
+                if columns.checksum(neuron, scale, *(row[name] for name in told)) != row["checksum"]:
                     wrong.append(row["id"])
         return wrong
 

@@ -12,8 +12,9 @@ plain backbone finds likely at each position) instead of the whole vocabulary. N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -34,10 +35,12 @@ def train_neurons(
     options: EncodeOptions,
     seed: int | None = None,
     confine: Callable[[Tensor], Tensor] | None = None,
+    heard: Callable[[Lesson, Tensor], object] | None = None,
 ) -> Tensor:
     """B of `count` documents, [count, L, R, D] in float32. A document without lessons keeps zeros.
 
     `confine` maps all B to what is allowed of them, in every step: a linear map that does nothing when done twice.
+    `heard` is told of every lesson what a neuron reads at the end of its prompt while none acts, [L, R].
     """
     generator = torch.Generator().manual_seed(options.seed if seed is None else seed)
     allowed = confine or (lambda given: given)
@@ -46,6 +49,9 @@ def train_neurons(
     if not lessons:
         return torch.stack(learned).detach()
     parts = [_Part(backbone, space, part, count, options) for part in _deal(lessons, options.parts)]
+    if heard:
+        for lesson, read in chain.from_iterable(part.reads() for part in parts):
+            heard(lesson, read)
     taught = torch.zeros(count, dtype=torch.bool).index_fill(0, torch.tensor([x.document for x in lessons]), True)
     # a round is every part once clean and once with others active
     course = Course(taught, options, window=2 * len(parts))
@@ -85,10 +91,11 @@ class _Part:
     def __init__(
         self, backbone: Backbone, space: InputSpace, lessons: Sequence[Lesson], count: int, options: EncodeOptions
     ) -> None:
-        self.backbone, self.space, self.count = backbone, space, count
+        self.backbone, self.space, self.count, self._lessons = backbone, space, count, lessons
         self.prepared = _shared_out(prepare(backbone, lessons, space.layers), count)
         self.distil, self.distil_states = options.distil, options.distil_states
         self.taught = teacher_states(backbone.reader, lessons, space.layers) if options.distils else {}
+        self._read: list[Tensor] = []
         self.vocabulary = torch.unique(self._likely())
         self.head = backbone.part(backbone.family.head).weight[self.vocabulary]
 
@@ -101,10 +108,21 @@ class _Part:
     @torch.no_grad()
     def _likely(self, best: int = 16) -> Tensor:
         """The targets, and the tokens the plain backbone, or its teacher, finds likeliest at any position."""
-        states = band_states(self.backbone, self.prepared, self.space.layers, lambda *_: None)
+        states = band_states(self.backbone, self.prepared, self.space.layers, self._listen)
         states = torch.cat([states, *self.taught.values()])
         logits = self.backbone.part(self.backbone.family.head)(states)
         return torch.cat([self.prepared.targets, logits.topk(best).indices.flatten()])
+
+    def _listen(self, place: int, units: Tensor, _: Tensor) -> None:
+        """Take down what is read at the M positions."""
+        self._read.append(self.space.read(place, units)[0])
+
+    def reads(self) -> Iterator[tuple[Lesson, Tensor]]:
+        """Each lesson, and what is read at the end of its prompt, [L, R]; once."""
+        read, self._read = torch.stack(self._read, 1), []
+        at = self.prepared.lessons.tolist()
+        for number, first in {number: place for place, number in reversed(list(enumerate(at)))}.items():
+            yield self._lessons[number], read[first]
 
     def losses(self, acting: Tensor) -> Tensor:
         """The mean negative log likelihood of each document's answers, [N]; zero where it has none."""

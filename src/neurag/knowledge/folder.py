@@ -56,7 +56,7 @@ class Manifest:
     input_scale: float = 0.8  # what the shared A is drawn with, so that it can be drawn again
     seed: int = 0
     precision: str = "int8"  # of the neurons: int8 or float16
-    format: int = 3
+    format: int = 4
     created: str = ""  # ISO 8601 time, filled in by the bank
 
 

@@ -7,14 +7,18 @@ Not here: what the texts are (augmentation.py) and how they are learned (encoder
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+
+import torch
+from torch import Tensor
 
 from ..backbone import Backbone
 from ..config import EncodeOptions
 from ..prompts import question_prompt
 from .augmentation import Augmentation
 from .band import Lesson
+from .learned import NOTHING, Learned
 
 LONGEST_ANSWER = 192
 WEIGHTS = {"questions": 1.0, "echoes": 1.0, "checks": 1.0, "completions": 0.5}
@@ -49,3 +53,22 @@ def pair_lessons(
             view = question_prompt(backbone, question, [teacher])
             lesson = replace(lesson, view=view.ids, view_shared=len(view.head))
         yield lesson
+
+
+def learned(augmentation: Augmentation, lessons: Sequence[Lesson], reads: Mapping[Lesson, Tensor]) -> Learned:
+    """The questions and the sentences asked back of a chunk's `lessons`, which begin with them, and their places in
+    what was read [L, R] of each."""
+    told = [*augmentation.questions, *augmentation.echoes]
+    if not told:
+        return NOTHING
+    read = places(torch.stack([reads[lesson] for lesson in lessons[: len(told)]]))
+    questions, answers = zip(*told, strict=True)
+    written = [place < len(augmentation.questions) for place in range(len(told))]
+    return Learned(questions, answers, tuple(written), read.half().cpu().numpy())
+
+
+def places(reads: Tensor) -> Tensor:
+    """[n, L, R] readings -> [n, L R] unit vectors in which every layer counts alike."""
+    told = torch.nn.functional.normalize(reads.float(), dim=-1).flatten(1)
+    scaled: Tensor = told / max(1, reads.shape[1]) ** 0.5
+    return scaled

@@ -31,7 +31,8 @@ from .documents import Chunk, Document, as_documents, chunk_document
 from .encoder import train_neurons
 from .folder import CALIBRATION
 from .keys import chunk_keys
-from .lessons import lessons
+from .learned import Learned
+from .lessons import learned, lessons
 from .neurons import InputSpace, band_layers, quantise
 from .readers import Skipped
 from .rows import key_bytes, neuron_bytes
@@ -127,9 +128,9 @@ def encode(
             texts = _augmented(backbone, group, augment)
         _tell(progress, "training", done, total, start)
         with clock("training"):
-            trained = _train(backbone, space, group, texts, options)
+            trained, learned = _train(backbone, space, group, texts, options)
         with clock("keys and storing"):
-            store.add(_rows(backbone, calibration, group, texts, trained, options, recipe))
+            store.add(_rows(backbone, calibration, group, texts, trained, learned, options, recipe))
         done, covered = done + len(group), covered + sum(text.coverage for text in texts)
         _tell(progress, "training", done, total, start)
     for document, count in _shortened(chunks, known).items():
@@ -237,10 +238,13 @@ def _augmented(backbone: Backbone, group: list[Chunk], options: AugmentOptions) 
 
 def _train(
     backbone: Backbone, space: InputSpace, group: list[Chunk], texts: list[Augmentation], options: EncodeOptions
-) -> Tensor:
-    """B of every chunk, [N, L, R, D]."""
-    taught = group_lessons(backbone, group, texts, options)
-    return train_neurons(backbone, space, taught, len(group), options, group_seed(group, options))
+) -> tuple[Tensor, list[Learned]]:
+    """B of every chunk, [N, L, R, D], and what it was taught."""
+    taught, reads = group_lessons(backbone, group, texts, options), dict[Lesson, Tensor]()
+    told = len(group), options, group_seed(group, options)
+    trained = train_neurons(backbone, space, taught, *told, heard=reads.__setitem__)
+    own = ([lesson for lesson in taught if lesson.document == place] for place in range(len(group)))
+    return trained, [learned(*both, reads) for both in zip(texts, own, strict=True)]
 
 
 def group_lessons(
@@ -265,13 +269,15 @@ def _rows(
     group: list[Chunk],
     texts: list[Augmentation],
     trained: Tensor,
+    learned: Sequence[Learned],
     options: EncodeOptions,
     recipe: str,
 ) -> list[NeuronRow]:
     values, scales = quantise(trained, options.precision)
     rows = []
     read = chunk_keys(backbone, calibration, [(chunk.document.title, chunk.text) for chunk in group])
-    for chunk, text, value, scale, (keys, positions) in zip(group, texts, values, scales, read, strict=True):
+    parts = zip(group, texts, values, scales, learned, read, strict=True)
+    for chunk, text, value, scale, told, (keys, positions) in parts:
         document = chunk.document
         rows.append(
             NeuronRow(
@@ -293,6 +299,7 @@ def _rows(
                 positions=positions,
                 neuron=value,
                 scale=scale,
+                learned=told,
                 pairs=len(text),
                 coverage=text.coverage,
             )

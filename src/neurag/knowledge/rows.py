@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from neurag.knowledge.folder import BankError, Manifest
 from neurag.knowledge.key_codes import code_bytes, pack, unpack
+from neurag.knowledge.learned import NOTHING, Learned
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,17 +54,19 @@ class NeuronRow:
     positions: Array  # uint16 [n], token position of each key (keys.py)
     neuron: Array  # int8 or float16, as the manifest says, [L * R * D]
     scale: Array  # float32 [L * R], one for each row of B
+    learned: Learned = NOTHING  # questions it was taught, and where they lie
     pairs: int = 0  # training texts it was made from
     coverage: float = 0.0  # share of what may be asked that its lessons answer (coverage.py)
     created: str = ""  # ISO 8601 time, filled in by the bank
 
 
 class RowText(NamedTuple):
-    """What a row says, and where its keys stand in that."""
+    """What a row says, where its keys stand in that, and what was learned of it."""
 
     title: str
     text: str
     positions: Array  # as of NeuronRow
+    learned: Learned = NOTHING
 
 
 @dataclass(frozen=True)
@@ -111,14 +114,14 @@ def schema(manifest: Manifest) -> pa.Schema:
     import pyarrow as pa
 
     scales = len(manifest.layers) * manifest.rank
-    texts = ["id", "document_id", "title", "text", "source", "timestamp", "metadata"]
+    texts = ["id", "document_id", "title", "text", "source", "timestamp", "metadata", "lessons"]
     texts += ["content_hash", "recipe", "created", "checksum"]
     return pa.schema(
         [(name, pa.string()) for name in texts]
         + [(name, pa.int64()) for name in ("chunk_index", "start", "end", "pairs", "key_count")]
         + [("trust", pa.float64()), ("coverage", pa.float64()), ("labels", pa.list_(pa.string()))]
         # Bytes, not lists of numbers: routing takes a whole column as one array, without a loop over keys.
-        + [("keys", pa.large_binary()), ("positions", pa.large_binary())]
+        + [("keys", pa.large_binary()), ("positions", pa.large_binary()), ("reads", pa.large_binary())]
         + [
             ("neuron", pa.list_(pa.from_numpy_dtype(np.dtype(manifest.precision)), scales * manifest.width)),
             ("scale", pa.list_(pa.float32(), scales)),
@@ -135,6 +138,11 @@ def check(row: NeuronRow, manifest: Manifest) -> None:
         "neuron": (row.neuron, manifest.precision, (scales * manifest.width,)),
         "scale": (row.scale, "float32", (scales,)),
     }
+    if len(row.learned.reads) not in (0, len(row.learned)) or row.learned.reads.shape[1:] not in ((0,), (scales,)):
+        raise BankError(
+            f"row {row.id!r} was taught {len(row.learned)} questions but has places {list(row.learned.reads.shape)}, "
+            f"not [{len(row.learned)}, {scales}]: it was made for another bank; nothing was added"
+        )
     if not row.id:
         raise BankError(f"a row of document {row.document_id!r} has no id: nothing was added")
     for name, (array, dtype, shape) in wanted.items():
@@ -147,9 +155,9 @@ def check(row: NeuronRow, manifest: Manifest) -> None:
             raise BankError(f"{name} of row {row.id!r} holds NaN or infinity: nothing was added")
 
 
-def checksum(neuron: Array, scale: Array, keys: bytes, text: str) -> str:
-    """Return the SHA-256 (64 hex digits) of what a row says and does; `keys` as they are stored."""
-    parts = (neuron.tobytes(), scale.astype("<f4").tobytes(), keys, text.encode())
+def checksum(neuron: Array, scale: Array, keys: bytes, text: str, lessons: str, reads: bytes) -> str:
+    """Return the SHA-256 (64 hex digits) of what a row says and does; columns as they are stored."""
+    parts = (neuron.tobytes(), scale.astype("<f4").tobytes(), keys, text.encode(), lessons.encode(), reads)
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
@@ -166,14 +174,21 @@ def to_arrow(rows: Sequence[NeuronRow], manifest: Manifest, created: str = "") -
         return columns.empty_table()
     for row in rows:
         check(row, manifest)
-    plain = {"keys", "positions", "neuron", "scale", "labels", "metadata", "created", "key_count", "checksum"}
+    made = {"keys", "positions", "neuron", "scale", "labels", "metadata", "created", "key_count", "checksum"}
+    made |= {"lessons", "reads"}
     keys = [pack(row.keys).tobytes() for row in rows]
-    values: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in columns.names if name not in plain}
+    learned = [row.learned.packed() for row in rows]
+    values: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in columns.names if name not in made}
     values |= {
+        "lessons": [lessons for lessons, _ in learned],
+        "reads": [reads for _, reads in learned],
         "labels": [list(row.labels) for row in rows],
         "metadata": [json.dumps(dict(row.metadata), sort_keys=True) for row in rows],
         "created": [row.created or created for row in rows],
-        "checksum": [checksum(row.neuron, row.scale, kept, row.text) for row, kept in zip(rows, keys, strict=True)],
+        "checksum": [
+            checksum(row.neuron, row.scale, kept, row.text, *told)
+            for row, kept, told in zip(rows, keys, learned, strict=True)
+        ],
         "key_count": [len(row.keys) for row in rows],
         "keys": keys,
         "positions": [row.positions.astype("<u2").tobytes() for row in rows],
@@ -194,11 +209,26 @@ def from_arrow(table: pa.Table, manifest: Manifest) -> list[NeuronRow]:
     for place, values in enumerate(table.drop_columns(list(arrays)).to_pylist()):
         keys = _keys(np.frombuffer(table["keys"][place].as_py(), np.uint8), manifest.key_width)
         positions = np.frombuffer(table["positions"][place].as_py(), "<u2")
+        values["learned"] = Learned.unpacked(values.pop("lessons"), values.pop("reads"), scales.shape[1])
         values["labels"] = tuple(values["labels"])
         values["metadata"] = json.loads(values["metadata"])
         row = NeuronRow(**values, keys=keys, positions=positions.copy(), neuron=neurons[place], scale=scales[place])
         rows.append(row)
     return rows
+
+
+def row_texts(table: pa.Table, manifest: Manifest) -> dict[str, RowText]:
+    """What the rows of a table say and were taught, by id."""
+    width = len(manifest.layers) * manifest.rank
+    return {
+        row["id"]: RowText(
+            row["title"],
+            row["text"],
+            np.frombuffer(row["positions"], "<u2"),
+            Learned.unpacked(row["lessons"], row["reads"], width),
+        )
+        for row in table.to_pylist()
+    }
 
 
 def index_batch(batch: pa.RecordBatch, key_width: int) -> IndexBatch:
