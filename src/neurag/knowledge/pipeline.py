@@ -38,6 +38,7 @@ from .readers import Skipped
 from .rows import key_bytes, neuron_bytes
 from .spaces import manifest_of, new_space
 
+Stage = Literal["reading", "writing questions", "training"]
 Input = str | Mapping[str, object] | Document | Skipped
 SECONDS_PER_CHUNK = 25.0
 """Cost of one chunk, in forward passes over 128 tokens: 16 and 31 in two encodes of the demo's 36 chunks, the second
@@ -81,7 +82,7 @@ class EncodeReport:
 class Progress:
     """Where a run stands; counts are chunks."""
 
-    stage: Literal["reading", "writing questions", "training"]
+    stage: Stage
     done: int
     total: int
     documents_per_second: float
@@ -307,13 +308,7 @@ def _rows(
     return rows
 
 
-def _tell(
-    progress: Report | None,
-    stage: Literal["writing questions", "training"],
-    done: int,
-    total: int,
-    start: float,
-) -> None:
+def _tell(progress: Report | None, stage: Stage, done: int, total: int, start: float) -> None:
     if progress:
         rate = done / max(time.perf_counter() - start, 1e-9)
         progress(Progress(stage, done, total, rate, (total - done) / rate if rate else float("nan")))
