@@ -147,7 +147,7 @@ def test_the_chosen_branch_is_the_answer(model, wide, monkeypatch):
     greedy = model.answer(QUESTION, replace(options, weigh=False))
     asked = []
     for wanted in (0, 2):
-        monkeypatch.setattr(models, "chosen", lambda found, _, n=wanted: asked.append(found) or found[n])
+        monkeypatch.setattr(models, "chosen", lambda found, *_, n=wanted: asked.append(found) or (found[n], None))
         answer = model.answer(QUESTION, replace(options, explain=True))
         assert answer.answer == asked[-1][wanted].text.rstrip("\ufffd").strip()  # not half a character
         assert "".join(model.stream(QUESTION, options)) == answer.answer

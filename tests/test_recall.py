@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -10,16 +11,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from conftest import units_of
 from neurag.app.cli import main
+from neurag.app.show import show_answer
 from neurag.branching import begin
-from neurag.config import AnswerOptions, NeuragError, RouteOptions, UsageError, WeighingOptions
+from neurag.config import AnswerOptions, NeuragError, RouteOptions, UsageError
 from neurag.hyper_layer.recall import NEAREST, candidates, chosen, silent_reads
 from neurag.knowledge.learned import Learned
 from neurag.knowledge.lessons import places
 from neurag.loading import WEIGHING_FILE, load_backbone
 from neurag.prompts import question_prompt
+from neurag.tasks.options import WeighingOptions
 from neurag.tasks.weighing import Choice, train_weigher
 from neurag.weigher import NUMBERS, Weigher
 from neurag.words import words
@@ -39,7 +43,7 @@ def model(model_of):
 def weigher_of(**numbers):
     """One that likes what the numbers say, nearly linearly."""
     weight = np.array([[numbers.get(name, 0.0) * 1e-3 for name in NUMBERS]])
-    return Weigher(weight, np.zeros(1), np.ones(1))
+    return Weigher(weight, np.zeros(1), np.ones(1), np.zeros(len(NUMBERS) + 3), 0.0)
 
 
 @given(st.lists(st.tuples(st.text(), st.text(), st.booleans()), max_size=5), st.integers(1, 7))
@@ -88,7 +92,7 @@ def test_nothing_changes_when_a_question_is_read_in_silence(model, monkeypatch):
 
 def considered(model, question=QUESTION, **force):
     options = AnswerOptions(max_new_tokens=6, force=tuple(force.items()), check_conflicts=False)
-    return next(model.considered([question], [options]))
+    return next(model.considered([question], [options]))[0]
 
 
 def test_answers_of_the_nearest_lessons_are_considered(model):
@@ -149,12 +153,49 @@ def test_a_weigher_learns_what_is_right_and_says_how_well(tmp_path):
     assert np.mean([one.right[int(weigher.worth(one.told).argmax())] for one in unseen]) > 0.8
     again, _ = train_weigher(made_choices(), WeighingOptions(steps=120))
     assert (again.weight == weigher.weight).all()
+    assert (weigher.sure, report.noticed) == (0, 0)  # nothing was asked freely
     weigher.save(tmp_path / WEIGHING_FILE)
     kept = Weigher.load(tmp_path / WEIGHING_FILE)
     told = made_choices()[0].told
     np.testing.assert_allclose(kept.worth(told), weigher.worth(told), atol=1e-3)
     found = [type("One", (), {"told": one})() for one in told]
-    assert chosen(found, kept) is found[int(kept.worth(told).argmax())]
+    assert chosen(found, kept, 0.5)[0] is found[int(kept.worth(told).argmax())]
+
+
+def test_it_learns_when_an_answer_is_wrong():
+    """Where the document is missing nothing lies near; a few right answers do not either, and may be lost."""
+    drawn = np.random.default_rng(3)
+    near, made = NUMBERS.index("near"), []
+    for number, choice in enumerate(made_choices(200)):
+        there = number % 2 == 0
+        told = np.array(choice.told)
+        told[:, near] += 3.0 if there and number % 50 else -3.0
+        right = tuple(there and one for one in choice.right)
+        made.append(Choice(tuple(map(tuple, told)), right, choice.document, there, float(drawn.random())))
+    weigher, report = train_weigher(made, WeighingOptions(lost=0.05))
+    assert report.lost <= 0.05
+    assert report.noticed > 0.9
+    assert report.questions == 100
+    least = made[2].told, made[3].told
+    sure, unsure = (weigher.chosen(told, 0.5)[1] for told in least)
+    assert unsure < weigher.sure <= sure
+    strict, _ = train_weigher(made, WeighingOptions(lost=0.0))
+    assert strict.sure < weigher.sure
+
+
+def test_an_unsure_answer_counts_as_none(model, monkeypatch):
+    options = AnswerOptions(max_new_tokens=6, check_conflicts=False)
+    doubtful = replace(weigher_of(near=1.0), sure=0.6)  # trust is zero: every answer is half likely
+    monkeypatch.setattr(model, "backbone", replace(model.backbone, weigher=doubtful))
+    told = model.answer(QUESTION, options)
+    assert (told.confidence, told.abstained) == (0.5, True)
+    assert told.answer
+    assert told.to_json()["confidence"] == 0.5
+    assert not model.answer(QUESTION, replace(options, sure=0.4)).abstained
+    assert not model.answer(QUESTION, replace(options, force=(("mill", 1.0),))).abstained
+    console = Console(file=io.StringIO())
+    show_answer(console, told)
+    assert "take this as a guess (50% likely right)" in console.file.getvalue()
 
 
 def test_too_few_questions_are_refused():

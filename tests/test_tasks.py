@@ -10,12 +10,13 @@ import torch
 
 from conftest import make_tiny
 from neurag.app.cli import main
-from neurag.config import BASE_MODEL, NOT_STATED, NeuragError, TaskOptions, UsageError
+from neurag.config import BASE_MODEL, NOT_STATED, NeuragError, UsageError
 from neurag.loading import load_backbone
 from neurag.lora import ALL, Lora, applied, fold, start
 from neurag.prompts import question_prompt
 from neurag.tasks.examples import Packed, TaskRow, pack, read_rows
 from neurag.tasks.matching import UnitSpace, match_loss, matches
+from neurag.tasks.options import TaskOptions
 from neurag.tasks.training import CHECKPOINT, batch_loss, stopped, train_task
 
 MILL = (("Oskerby", "The mill of Oskerby opened in 1987 and is run by Ilse Maranth."),)

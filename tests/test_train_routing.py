@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from neurag.app.cli import main
-from neurag.config import RouteOptions, RoutingOptions, UsageError
+from neurag.config import RouteOptions, UsageError
 from neurag.hyper_layer.routing import Router, question_states
 from neurag.knowledge.bank import IndexBatch
 from neurag.knowledge.calibration import load_calibration, neutral_states
@@ -19,6 +19,7 @@ from neurag.loading import ROUTING_FILE, load_backbone
 from neurag.projection import Projection
 from neurag.tasks import routing
 from neurag.tasks.held import hold
+from neurag.tasks.options import RoutingOptions
 from neurag.tasks.routing import RoutingRow, train_routing
 from neurag.tasks.routing_course import Course
 

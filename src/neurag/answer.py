@@ -131,7 +131,7 @@ class Answer:
     answer: str
     mode: str
     abstained: bool = False
-    """True when no neuron beat the null score (mode neurag), or the answer is "not stated"."""
+    """True when no neuron beat the null score or the answer is likely wrong (mode neurag), or it is "not stated"."""
     neurons: tuple[FiredNeuron, ...] = ()
     conflict: Conflict | None = None
     """None where no documents compete, where those that do agree, and where it was not asked."""
@@ -140,6 +140,9 @@ class Answer:
     """Ids of the documents that routing puts first, as many as were asked for; not in the public JSON."""
     explanation: Explanation | None = None
     """Where it was asked for (`AnswerOptions.explain`) and neurons could take part."""
+    confidence: float | None = None
+    """How likely it is right, 0..1, as learned on other questions (weigher.py); None where nothing was weighed, or not
+    by a trained weigher."""
 
     def to_json(self) -> dict[str, Any]:
         """The public shape: answer, abstained, mode, neurons, conflict, timing; explanation where there is one."""

@@ -130,77 +130,6 @@ class EncodeOptions:
 
 
 @dataclass(frozen=True)
-class TaskOptions:
-    """How a task adapter is trained."""
-
-    rank: int = 16
-    """Rank of the adapter in every matrix."""
-    learning_rate: float = 1e-3
-    """AdamW's rate at its highest."""
-    epochs: float = 1
-    """Passes over the rows to read and write from; may be a fraction."""
-    matching: float = 0
-    """Passes over the passages whose sentences are matched with their questions (tasks/matching.py)."""
-    matched: int = 6
-    """Passages matched in a step."""
-    echoes: int = 9
-    """Sentences asked back of a passage, in matching: the right ones and, up to so many, others."""
-    batch_tokens: int = 2048
-    """Tokens to read and write from in a step, padding included."""
-    warm_up: float = 0.03
-    """Share of the steps in which the rate rises; then it falls linearly to zero."""
-    scale: float = 2.0
-    """What the adapter's output is multiplied by while it is trained (alpha / rank)."""
-    save_every: int = 50
-    """Steps between checkpoints."""
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class RoutingOptions:
-    """How the routing projection is trained (tasks/routing.py)."""
-
-    layer: int | None = None
-    """rho, behind how many layers questions and documents are compared; left out: a third of the depth."""
-    steps: int = 600
-    """Optimiser steps, at most."""
-    questions: int = 48
-    """Questions of a step, whose documents compete with one another."""
-    learning_rate: float = 1e-3
-    """Adam's rate at its highest; it falls linearly to zero."""
-    temperature: float = 0.03
-    """What scores, 0..1, are divided by."""
-    hold_out: float = 0.1
-    """Share of the documents that training is judged by, by their hash."""
-    check_every: int = 50
-    """Steps between checks on them, and between checkpoints."""
-    patience: int = 4
-    """Checks without a lower loss on them after which training ends."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        at_least(self, steps=1, questions=1, check_every=1, patience=1)
-        if not 0 < self.hold_out < 1:
-            raise UsageError(f"--hold-out must be between 0 and 1, not {self.hold_out}")
-
-
-@dataclass(frozen=True)
-class WeighingOptions:
-    """How a weigher is trained (tasks/weighing.py)."""
-
-    hidden: int = 8
-    """Its hidden units."""
-    steps: int = 60
-    """Optimiser steps, over all questions at once."""
-    folds: int = 5
-    """Parts, by document, of which each is judged by a weigher of the others."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        at_least(self, hidden=1, steps=1, folds=2)
-
-
-@dataclass(frozen=True)
 class MineOptions:
     """How FFN units that process relevant and irrelevant contexts are found."""
 
@@ -293,6 +222,8 @@ class AnswerOptions:
     weigh: bool = True
     """Where neurons could begin their answer in several ways, give the one that stands where the question points in
     their texts (hyper_layer/placing.py); else the likeliest first token decides, and the answer can be streamed."""
+    sure: float | None = None
+    """Confidence below which an answer counts as none: it is told, but `abstained`; 0 takes all. None: as learned."""
     explain: bool = False
     """Also say which words each neuron was chosen for, and how much it did for the answer (`Answer.explanation`)."""
     ranked: int = 0

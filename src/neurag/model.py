@@ -143,19 +143,23 @@ class Model:
             told = branches(self.backbone, begun, options.max_new_tokens, acting, speaking.__getitem__)
         for reply, firing, read, made, speaks in zip(replies, firings, reads, told, speaking, strict=True):
             reply.considered = candidates(layer, firing, read, made) if speaks else []
-            tokens = chosen(reply.considered, self.backbone.weigher).tokens if reply.considered else made[0].tokens
+            tokens = made[0].tokens
+            if reply.considered:
+                best, reply.confidence = chosen(reply.considered, self.backbone.weigher, reply.score)
+                tokens = best.tokens
             reply.give(tokens[: options.max_new_tokens], time.perf_counter() - start, self.backbone)
             firing.path = [firing.first] * (len(reply.tokens) + 1)  # all branches passed here
 
     def considered(
         self, questions: Sequence[str], options: Sequence[AnswerOptions], batch: int = BATCH
-    ) -> Iterator[list[Candidate]]:
-        """The answers that are weighed for each question in the mode neurag; what a weigher is trained on."""
+    ) -> Iterator[tuple[list[Candidate], float]]:
+        """The answers that are weighed for each question in the mode neurag, and the best neuron's score: what a
+        weigher is trained on. No answers where no neuron speaks."""
         for start in range(0, len(questions), batch):
             here = slice(start, start + batch)
             replies = [self._reply(*told) for told in zip(questions[here], options[here], strict=True)]
             self._weigh(replies)
-            yield from (reply.considered for reply in replies)
+            yield from ((reply.considered, reply.score) for reply in replies)
 
     def _write(self, replies: Sequence[Reply]) -> Iterator[str]:
         """Decode side by side; yields each row's pieces as they come."""
@@ -232,13 +236,20 @@ class Model:
             prompt_tokens=len(reply.prompt.ids),
         )
         neurons = fired(firing, self._layer(options.route)) if firing else ()
-        silent = bool(firing and options.mode == "neurag" and firing.routed.abstained and not options.force)
-        abstained = silent or declines(reply.said)
+        free = firing is not None and options.mode == "neurag" and not options.force
+        abstained = (free and (reply.silent or self._unsure(reply))) or declines(reply.said)
         ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
         why = None
         if firing and options.explain:
             why = explain(self._layer(options.route), firing, asked.prompt, asked.question, asked.tokens)
-        return Answer(reply.said, options.mode, abstained, neurons, disagreement, timing, ranked, why)
+        told = reply.confidence
+        return Answer(reply.said, options.mode, abstained, neurons, disagreement, timing, ranked, why, told)
+
+    def _unsure(self, reply: Reply) -> bool:
+        """Whether the answer is too likely wrong to be one."""
+        weigher, wanted = self.backbone.weigher, reply.options.sure
+        least = wanted if wanted is not None else weigher.sure if weigher else 0.0
+        return reply.confidence is not None and reply.confidence < least
 
     def _checked(self, reply: Reply, said: str) -> tuple[Conflict | None, float]:
         """Whether the documents that compete for the lead disagree, and the seconds that asking them took."""

@@ -42,6 +42,8 @@ class Reply:
     """Seconds that choosing took."""
     considered: list[Candidate] = field(default_factory=list)
     """The answers that were weighed."""
+    confidence: float | None = None
+    """How likely the one that was chosen is right, if that was learned."""
 
     @property
     def said(self) -> str:
@@ -64,6 +66,11 @@ class Reply:
     def weighed(self) -> bool:
         """Whether several answers are looked at; not while rerouting, where each would call neurons of its own."""
         return self.firing is not None and self.options.weigh and not self.options.route.reroute
+
+    @property
+    def score(self) -> float:
+        """S of the best neuron, 0..1."""
+        return max(self.firing.first.scores, default=0.0) if self.firing else 0.0
 
     @property
     def silent(self) -> bool:

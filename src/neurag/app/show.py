@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..knowledge.rows import DocumentSummary, NeuronRow
 
 NO_NEURON = "no neuron fired: this is the plain backbone speaking"
+UNSURE = "the documents may not say: take this as a guess"
 POLICIES = {"newest": "the newest speaks", "trusted": "the most trusted speaks", "all": "all of them speak"}
 _BAR = 12
 
@@ -62,7 +63,9 @@ def show_answer(console: Console, answer: Answer, explain: bool = False, said: b
     if not said:
         show_line(console, answer.answer)
     if answer.abstained and not declines(answer.answer):  # which says it by itself
-        console.print(Text(NO_NEURON, style="yellow"), soft_wrap=True)
+        unsure = answer.confidence is not None
+        told = f"{UNSURE} ({answer.confidence:.0%} likely right)" if unsure else NO_NEURON
+        console.print(Text(told, style="yellow"), soft_wrap=True)
     if answer.conflict:
         show_conflict(console, answer.conflict)
     if answer.neurons:

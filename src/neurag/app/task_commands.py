@@ -13,7 +13,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..config import BASE_MODEL, DEFAULT_MODEL, RoutingOptions, TaskOptions, UsageError, WeighingOptions
+from ..config import BASE_MODEL, DEFAULT_MODEL, UsageError
+from ..tasks.options import RoutingOptions, TaskOptions, WeighingOptions
 from .bank_commands import BankFolder, errors
 
 TaskFlags = Annotated[TaskOptions, Parameter(name="*")]

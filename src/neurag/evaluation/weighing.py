@@ -1,7 +1,7 @@
 """What a weigher learns from: the answers that a bank's neurons consider for rows whose answers are known.
 
-Each question is asked twice: of the whole bank, as a user does, and of its own document alone. Not here: learning from
-them (tasks/weighing.py).
+Each question is asked three times: of the whole bank, as a user does; of its own document alone; and of the bank
+without that document, which cannot answer it. Not here: learning from them (tasks/weighing.py).
 
     >>> choices(model, rows)[0].right                     # doctest: +SKIP
     (False, True, False)
@@ -22,7 +22,7 @@ from .metrics import match
 def choices(
     model: Model, rows: Sequence[Row], progress: Callable[[int, int], object] = lambda done, total: None
 ) -> list[Choice]:
-    """Two choices for every row with an answer and a relevant document that the bank holds. Raises UsageError."""
+    """Three choices for every row with an answer and a relevant document that the bank holds. Raises UsageError."""
     held = {document.id for document in model.bank.documents()} if model.bank else set()
     gold = [next((doc.id for doc in row.docs if doc.relevant and doc.id in held), None) for row in rows]
     known = [(row, name) for row, name in zip(rows, gold, strict=True) if name and row.answers]
@@ -32,10 +32,16 @@ def choices(
     made: list[Choice] = []
     for at in range(0, len(known), BATCH):
         part = known[at : at + BATCH]
-        questions = [row.question for row, _ in part]
-        for options in ([free] * len(part), [replace(free, force=((name, 1.0),)) for _, name in part]):
-            for (row, name), found in zip(part, model.considered(questions, options), strict=True):
-                right = tuple(bool(match(one.text, row.answers)) for one in found)
-                made.append(Choice(tuple(one.told for one in found), right, name))
+        asked = (
+            (True, [free] * len(part)),
+            (True, [replace(free, force=((name, 1.0),)) for _, name in part]),
+            (False, [replace(free, without=(name,)) for _, name in part]),
+        )
+        for there, options in asked:
+            told = model.considered([row.question for row, _ in part], options)
+            for (row, name), one, (found, score) in zip(part, options, told, strict=True):
+                right = tuple(there and bool(match(each.text, row.answers)) for each in found)
+                free_score = None if one.force else score
+                made.append(Choice(tuple(each.told for each in found), right, name, there, free_score))
         progress(min(at + BATCH, len(known)), len(known))
     return made

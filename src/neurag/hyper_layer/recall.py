@@ -84,14 +84,15 @@ def candidates(layer: HyperLayer, firing: Firing, read: Tensor, made: Sequence[B
     return list(found.values())
 
 
-def chosen(found: Sequence[Candidate], weigher: Weigher | None) -> Candidate:
-    """The one to be given, of one at least; without a weigher, of those that neurons began."""
+def chosen(found: Sequence[Candidate], weigher: Weigher | None, score: float) -> tuple[Candidate, float | None]:
+    """The one to be given, of one at least, and how likely it is right; without a weigher, of those that neurons began,
+    and nobody knows. `score` is that of the best neuron."""
     if weigher is None:
         begun = [one for one in found if one.begun]
         likelihoods, places = ([one.told[NUMBERS.index(name)] for one in begun] for name in ("likelihood", "placed"))
-        return begun[best_placed([place / 2 for place in places], [4 * value for value in likelihoods])]
-    worth = weigher.worth([one.told for one in found])
-    return found[int(worth.argmax())]
+        return begun[best_placed([place / 2 for place in places], [4 * value for value in likelihoods])], None
+    best, sure = weigher.chosen([one.told for one in found], score)
+    return found[best], sure
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..backbone import Backbone
-from ..config import RoutingOptions, UsageError
+from ..config import UsageError
 from ..files import write_whole
 from ..knowledge.calibration import KEY_WIDTH, neutral_states, neutral_texts, routing_layer, whitening
 from ..knowledge.chance import NEUTRAL
@@ -33,6 +33,7 @@ from ..projection import Projection, leading_axes
 from ..prompts import question_prompt
 from .batches import place_of
 from .held import hold
+from .options import RoutingOptions
 from .routing_course import Bench, Course
 
 CHECKPOINT, PARTS = "routing.pt", "states"

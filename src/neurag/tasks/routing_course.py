@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
-from ..config import RoutingOptions
 from ..files import swapped
 from ..knowledge.chance import Yardstick
 from ..projection import Projection
 from .held import Held
+from .options import RoutingOptions
 
 WARM_UP = 30
 """Steps in which the rate rises."""

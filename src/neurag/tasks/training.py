@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..backbone import Backbone
-from ..config import NeuragError, TaskOptions, UsageError
+from ..config import NeuragError, UsageError
 from ..files import swapped, write_whole
 from ..loading import TASK_FILE
 from ..lora import ALL, Lora, applied, start
@@ -32,6 +32,7 @@ from ..packed import Columns, Piece, final_states
 from .batches import alike, rate_share
 from .examples import Packed
 from .matching import Match, UnitSpace, match_loss
+from .options import TaskOptions
 
 CHECKPOINT = "training.pt"
 POOL = 64

@@ -1,9 +1,11 @@
-"""Training a weigher: of several answers to a question, give the right one the most worth.
+"""Training a weigher: of several answers to a question, give the right one the most worth; and know when it is wrong.
 
 What is learned from are the answers that a bank's neurons considered for questions whose answers are known, a few
 numbers about each (weigher.py). The loss is -log of the share that the right answers have in a softmax over the worths
 of a question's answers. How good it is, folds tell: questions about a part of the documents are weighed by what was
-learned from the others; what is kept was learned from all. Not here: what is considered (hyper_layer/recall.py).
+learned from the others; what is kept was learned from all. Whether to trust an answer is learned from what these folds
+chose, from questions whose document was there and from others: a logistic regression. Not here: what is considered
+(hyper_layer/recall.py).
 
     >>> weigher, report = train_weigher(choices, WeighingOptions())       # doctest: +SKIP
     >>> report.first, report.chosen, report.any                           # doctest: +SKIP
@@ -14,58 +16,127 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import UsageError, WeighingOptions
-from ..weigher import NUMBERS, Weigher
+from ..config import UsageError
+from ..weigher import NUMBERS, Weigher, trusted
+from .options import WeighingOptions
 
 RATE, DECAY = 0.02, 0.01
 """AdamW's, over all questions at once."""
+TRUSTING = 400
+"""Steps of the logistic regression, at a tenth of that decay."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A question's answers: what is told of each, whether it is right, and the document that the question is about."""
+    """A question's answers, what is told of each and whether it is right, and the document it is about."""
 
     told: tuple[tuple[float, ...], ...]
     right: tuple[bool, ...]
     document: str
+    there: bool = True
+    """Whether the document was."""
+    score: float | None = None
+    """S of the best neuron; None where neurons were forced, which says nothing about whether to trust an answer."""
 
 
 @dataclass(frozen=True)
 class WeighingReport:
-    """Shares of the questions whose answer is right."""
+    """Shares of the questions whose document was there, and how many these are."""
 
     questions: int
     first: float
-    """The likeliest one that neurons began."""
+    """The likeliest answer that neurons began is right."""
     chosen: float
-    """The one with the most worth to a weigher that did not learn from its document."""
+    """The one with the most worth is, to a weigher that did not learn from its document."""
     any: float
-    """Any of them."""
+    """Any of them is."""
+    lost: float = 0.0
+    """Of the questions that were not forced: rightly answered, and not sure."""
+    noticed: float = 0.0
+    """Of those whose document was not there: not sure."""
 
 
 def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[Weigher, WeighingReport]:
     """The weigher of all choices, and how good others were on what they had not seen. Raises UsageError."""
     asked = [choice for choice in choices if choice.told]
-    parts = torch.tensor([_part(choice.document, options) for choice in asked])
-    told, there, right = _padded(asked)
-    useful = right.any(1)
     learned = {choice.document for choice in asked if any(choice.right)}
     if len(learned) < options.folds:
         raise UsageError(f"{len(learned)} documents have a right answer, too few for {options.folds} folds: ask more")
-    won = 0
-    for part in range(options.folds):
-        weigher = _learned(told, there, right, useful & (parts != part), options)
-        for choice in (choice for choice, own in zip(asked, parts.tolist(), strict=True) if own == part):
-            won += choice.right[int(weigher.worth(choice.told).argmax())]
-    count = len(choices)
-    first = sum(choice.right[0] for choice in asked)
-    report = WeighingReport(count, first / count, won / count, int(useful.sum()) / count)
-    return _learned(told, there, right, useful, options), report
+    parts = torch.tensor([_part(choice.document, options) for choice in asked])
+    told, there, right = _padded(asked)
+    useful = right.any(1) & torch.tensor([choice.there for choice in asked])
+    folds = [_learned(told, there, right, useful & (parts != part), options) for part in range(options.folds)]
+    found = [folds[part] for part in parts.tolist()]
+    best = [int(fold.worth(choice.told).argmax()) for fold, choice in zip(found, asked, strict=True)]
+    won = [choice.right[number] for choice, number in zip(asked, best, strict=True)]
+    trust = _trusting(asked, found, best, won, options)
+    trusting = [replace(fold, trust=trust) for fold in found]
+    shares = [one.chosen(choice.told, choice.score or 0.0)[1] for one, choice in zip(trusting, asked, strict=True)]
+    sure, lost, noticed = _threshold(choices, asked, shares, won, options)
+    weigher = replace(_learned(told, there, right, useful, options), trust=trust, sure=sure)
+    known = [n for n, choice in enumerate(asked) if choice.there]
+    count = sum(choice.there for choice in choices)
+    first, chosen = sum(asked[n].right[0] for n in known), sum(won[n] for n in known)
+    report = WeighingReport(count, first / count, chosen / count, int(useful.sum()) / count, lost, noticed)
+    return weigher, report
+
+
+def _trusting(
+    asked: Sequence[Choice],
+    folds: Sequence[Weigher],
+    best: Sequence[int],
+    won: Sequence[bool],
+    options: WeighingOptions,
+) -> np.ndarray:
+    """u, by logistic regression on the answers chosen where neurons were not forced."""
+    seen = [
+        (trusted(choice.told[number], fold.worth(choice.told), choice.score), right)
+        for choice, fold, number, right in zip(asked, folds, best, won, strict=True)
+        if choice.score is not None
+    ]
+    if not seen:
+        return np.zeros(len(NUMBERS) + 3)
+    rows, right = (
+        torch.tensor(np.array([row for row, _ in seen])),
+        torch.tensor([float(one) for _, one in seen]).double(),
+    )
+    trust = nn.Parameter(torch.zeros(rows.shape[1], dtype=torch.float64))
+    optimiser = torch.optim.AdamW([trust], RATE, weight_decay=DECAY / 10)
+    for _ in range(TRUSTING):
+        loss = nn.functional.binary_cross_entropy_with_logits(rows @ trust, right)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    told: np.ndarray = trust.detach().numpy()
+    return told
+
+
+def _threshold(
+    choices: Sequence[Choice],
+    asked: Sequence[Choice],
+    shares: Sequence[float],
+    won: Sequence[bool],
+    options: WeighingOptions,
+) -> tuple[float, float, float]:
+    """The highest confidence to be sure from that costs no more right answers than wanted, what it costs, and what it
+    notices."""
+    free = [choice for choice in choices if choice.score is not None]
+    answerable, absent = (sum(choice.there is kind for choice in free) for kind in (True, False))
+    told = [t for t in zip(asked, shares, won, strict=True) if t[0].score is not None]
+    right = sorted(share for choice, share, is_right in told if choice.there and is_right)
+    allowed = int(options.lost * answerable)
+    if len(right) <= allowed:
+        return 0.0, 0.0, 0.0
+    sure = right[allowed]
+    below = sum(share < sure for choice, share, _ in told if not choice.there)
+    silent = absent - sum(not choice.there for choice, *_ in told)
+    return sure, sum(share < sure for share in right) / answerable, (below + silent) / absent if absent else 0.0
 
 
 def _part(document: str, options: WeighingOptions) -> int:
@@ -97,4 +168,5 @@ def _learned(told: Tensor, there: Tensor, right: Tensor, rows: Tensor, options: 
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    return Weigher(*(x.detach().double().numpy() for x in (weight, bias, out)))
+    weights, biases, outs = (x.detach().double().numpy() for x in (weight, bias, out))
+    return Weigher(weights, biases, outs, np.zeros(len(NUMBERS) + 3), 0.0)
