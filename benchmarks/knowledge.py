@@ -4,7 +4,8 @@ For passages of SQuAD and of Natural Questions whose titles are held out of all 
 people asked about them: closed book, the passage in the prompt (of the plain backbone, and of the one with the task
 adapter), the document's own neuron with nothing in the prompt, another document's neuron, random weights of the same
 norm, and neuron and passage together. Neurons are forced, and all is done by `neurag eval`'s own code; 95 % intervals
-are in the JSON's meta. Not here: collections, in which a document has to be found (quality.py).
+are in the JSON's meta. Then the same questions to all neurons of the set at once, with their document there and without
+(abstaining.py). Not here: larger collections, in which a document has to be found (quality.py).
 
     python benchmarks/knowledge.py [--quick] [--data DIR] [--json OUT]
 """
@@ -16,6 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from abstaining import ask as ask_twice
+from abstaining import figures as told_figures
+from abstaining import reliability
 from common import (
     Report,
     arguments,
@@ -32,6 +36,9 @@ from errors import KINDS, how_wrong
 from neurag.app.progress import EncodeProgress
 from neurag.backbone import Backbone
 from neurag.config import BASE_MODEL, AugmentOptions, EncodeOptions
+from neurag.evaluation.collection import collect, open_bank
+from neurag.evaluation.data import Row
+from neurag.evaluation.data import read_rows as read
 from neurag.evaluation.metrics import match
 from neurag.evaluation.report import verdicts
 from neurag.evaluation.results import Result
@@ -39,6 +46,7 @@ from neurag.knowledge.augmentation import augment
 from neurag.knowledge.documents import Document, chunk_document
 from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
+from neurag.model import Model
 from quality import ask_all, own_cache
 
 SETS = ("squad_same_article", "nq_open_oracle")
@@ -122,6 +130,14 @@ def int8_loss(
     report.add(**{f"int8_loss_{data.stem}": loss})
 
 
+def with_and_without(report: Report, backbone: Backbone, rows: Sequence[Mapping[str, Any]], data: Path) -> None:
+    """What a bank of all the passages answers, and whether it knows when it cannot."""
+    bank, _ = open_bank(collect([one for one in read(data) if isinstance(one, Row)], backbone), backbone)
+    told = ask_twice(Model(backbone, bank), rows)
+    report.meta["reliability"][data.stem] = reliability(told)
+    report.add(**{f"{name}_{data.stem}": value for name, value in told_figures(told).items()})
+
+
 def wrong_answers(result: Result, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How the own neurons' wrong answers are wrong: counts by kind."""
     own = (one for one in result.answers if one.system == "neurag-oracle")
@@ -184,6 +200,7 @@ def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Ma
     words = sum(len(document.text.split()) for document in documents_of(rows))
     coverage(report, reader, rows, stem)
     report.meta["wrong"][stem] = wrong_answers(result, rows)
+    with_and_without(report, reader, rows, data)
     int8_loss(report, reader, data, rows, result)
     report.meta["sets"][stem] = {"questions": len(rows), "documents": documents, "words": words, "seconds": seconds}
     report.meta["verdicts"][stem] = verdicts(result)
@@ -199,6 +216,7 @@ def main() -> None:
     report, folder = Report(asked), data_folder(asked.data)
     plain, reader = load_backbone(BASE_MODEL), load_backbone()
     report.meta |= {"model": reader.name, "intervals": {}, "others": {}, "sets": {}, "verdicts": {}, "wrong": {}}
+    report.meta["reliability"] = {}
     report.note("a document is 100 words in pipeline_documents_per_second")
     with own_cache(reader, f"knowledge-{'quick' if asked.quick else 'full'}-{code_version()}") as cache:
         for stem in SETS:

@@ -162,6 +162,10 @@ COSTS = {
     "pipeline_documents_per_second": "documents of 100 words a second, whole pipeline",
     "bytes_per_document": "bytes of a neuron",
     "int8_loss": "match lost by int8 storage",
+    "routed": "match of all neurons of the set at once",
+    "abstention_f1": "F1 of abstaining where the document is missing",
+    "answered_loss": "right answers that do not count for it",
+    "noticed": "missing documents noticed",
 }
 
 

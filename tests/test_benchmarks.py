@@ -340,6 +340,19 @@ def test_knowledge_is_shown_by_way_of_asking_and_set(bench):
     assert not any("int8" in line for line in made)  # one of the sets lacks it
 
 
+def test_abstaining_is_told_from_questions_asked_twice(bench):
+    made = bench("abstaining")
+    told = [
+        made.Told(True, 0.9, False, True), made.Told(True, 0.15, True, True), made.Told(True, 0.5, False, False),
+        made.Told(True, None, True, False), made.Told(False, 0.1, True, False), made.Told(False, 0.7, False, False),
+    ]  # fmt: skip
+    assert made.figures(told) == {"routed": 0.5, "abstention_f1": 0.4, "answered_loss": 0.25, "noticed": 0.5}
+    bins = made.reliability(told)
+    assert [(one["from"], one["answers"], one["right"]) for one in bins] == [
+        (0.1, 2, 0.5), (0.4, 1, 0.0), (0.6, 1, 0.0), (0.8, 1, 1.0)
+    ]  # fmt: skip
+
+
 def test_held_out_titles_are_neither_asked_about_nor_shown_in_training(bench):
     titles = [f"Title {number}" for number in range(200)]
     held = [title for title in titles if bench("common").held_out(title)]

@@ -14,6 +14,7 @@ backbone's adapter, as JSON that can be read. Not here: where the answers come f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +47,12 @@ class Weigher:
     """u [F + 3]."""
     sure: float
     """P from which on an answer is one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all its numbers."""
+        told = np.concatenate([self.weight.ravel(), self.bias, self.out, self.trust, [self.sure]])
+        return hashlib.sha256(np.round(told, 5).tobytes()).hexdigest()[:16]
 
     def worth(self, told: Sequence[Sequence[float]] | Array) -> Array:
         """[n, F] numbers about n answers -> [n]."""

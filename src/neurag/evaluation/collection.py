@@ -21,6 +21,7 @@ from ..config import AugmentOptions, EncodeOptions, NeuragError
 from ..files import write_whole
 from ..knowledge.bank import Bank
 from ..knowledge.documents import Chunk, Document, chunk_document
+from ..knowledge.folder import Manifest
 from ..knowledge.pipeline import Report, encode
 from .data import Doc, Row, documents_of
 
@@ -95,7 +96,8 @@ def open_bank(
 
     A run that was stopped goes on where it was.
     """
-    told = f"{collection.key} {backbone.fingerprint} {backbone.tokenizer_fingerprint} {options.recipe(augment)}"
+    made = f"{Manifest.format} {backbone.fingerprint} {backbone.tokenizer_fingerprint} {options.recipe(augment)}"
+    told = f"{collection.key} {made}"
     path = cache_folder() / "eval" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.bank"
     taken = path.with_suffix(".seconds.json")
     seconds = float(json.loads(taken.read_text())) if taken.exists() else 0.0

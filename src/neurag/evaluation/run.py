@@ -177,7 +177,8 @@ def _key(name: str, backbone: Backbone, collection: Collection, bank: Bank | Non
     """Hash of all that a system's answers depend on, but for the question."""
     found = collection.key if needs_documents(name) else ""
     at = f"{bank.path.resolve()} {bank.version}" if bank is not None and needs_bank(name) else ""
-    told = f"{__version__} {backbone.fingerprint} {found} {at} {asked_with(name, options)}"
+    beside = [one.fingerprint for one in (backbone.routing, backbone.weigher) if one]
+    told = f"{__version__} {backbone.fingerprint} {beside} {found} {at} {asked_with(name, options)}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
