@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from common import tracked
@@ -61,10 +62,9 @@ def figures(told: Sequence[Told]) -> dict[str, float]:
 def reliability(told: Sequence[Told]) -> list[dict[str, float]]:
     """By confidence: how many answers there were, how sure on average, and which share was right."""
     made = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
-        own = [
-            (one.confidence, one.right) for one in told if one.confidence is not None and low <= one.confidence < high
-        ]
+    weighed = [(one.confidence, one.right) for one in told if one.confidence is not None]
+    for low, high in pairwise(BINS):
+        own = [(sure, right) for sure, right in weighed if low <= sure < high]
         if own:
             sure, right = (sum(values) / len(own) for values in zip(*own, strict=True))
             made.append({"from": low, "answers": len(own), "confidence": round(sure, 3), "right": round(right, 3)})
