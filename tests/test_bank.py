@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from neurag.config import NeuragError
 from neurag.knowledge.bank import Bank, BankError, Manifest, NeuronRow
 from neurag.knowledge.key_codes import pack, unpack
+from neurag.knowledge.learned import Learned
 
 MANIFEST = Manifest(
     backbone="backbone-1",
@@ -38,6 +39,7 @@ AWKWARD = ["it's", 'a "b"', "x' OR '1'='1", "日本語 😀", "%_\\", "a\nb\x00c
 
 def make_row(document_id="louvre", index=0, *, seed=0, count=3, text="It opened in 1793.", **more):
     rng = np.random.default_rng([seed, index, *document_id.encode()])
+    taught = unpack(pack(rng.standard_normal((2, 3 * 2))), 3 * 2)
     values = {
         "id": f"{document_id}#{index}",
         "document_id": document_id,
@@ -57,6 +59,7 @@ def make_row(document_id="louvre", index=0, *, seed=0, count=3, text="It opened 
         "positions": rng.integers(0, 65536, count, dtype=np.uint16),
         "neuron": rng.integers(-127, 128, 3 * 2 * 8, dtype=np.int8),
         "scale": rng.random(3 * 2, dtype=np.float32),
+        "learned": Learned(("Who?", "It is by what?"), ("Ada", "bus"), (True, False), taught),
         "pairs": 7,
     }
     return NeuronRow(**(values | more))
@@ -205,7 +208,8 @@ def test_documents_sum_up_their_chunks(bank):
     first, second = bank.documents()
     assert (first.id, second.id) == ("a", "b")
     assert (second.title, second.chunks, second.pairs, second.labels) == ("First", 2, 14, ("staff", "press"))
-    assert second.bytes == 2 * (48 + 6 * 4) + 5 * (6 // 2 + 2 + 2)
+    taught = sum(len(row.learned.packed()[0]) + len(row.learned.packed()[1]) for row in bank.get("b"))
+    assert second.bytes == 2 * (48 + 6 * 4) + 5 * (6 // 2 + 2 + 2) + taught
     assert (second.source, second.timestamp) == ("notes.txt", "2024-05")
     info = bank.info()
     assert (info["documents"], info["rows"], info["neuron_bytes_per_row"]) == (2, 3, 72)
@@ -387,7 +391,7 @@ def test_a_half_made_folder_is_named_and_made_anew(tmp_path, monkeypatch):
     assert_one_line(error, "holds rows")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 3, "layers": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 4, "layers": 3}'])
 def test_an_unreadable_manifest_says_so(bank, text):
     (bank.path / "bank.json").write_text(text)
     with pytest.raises(BankError) as error:
@@ -397,10 +401,10 @@ def test_an_unreadable_manifest_says_so(bank, text):
 
 def test_another_format_is_refused(bank):
     told = json.loads((bank.path / "bank.json").read_text())
-    (bank.path / "bank.json").write_text(json.dumps(told | {"format": 4}))
+    (bank.path / "bank.json").write_text(json.dumps(told | {"format": 5}))
     with pytest.raises(BankError) as error:
         Bank.open(bank.path)
-    assert_one_line(error, "newer format 4", "update NeuRAG")
+    assert_one_line(error, "newer format 5", "update NeuRAG")
     (bank.path / "bank.json").write_text(json.dumps(told | {"format": 2}))
     with pytest.raises(BankError) as error:
         Bank.open(bank.path)

@@ -131,7 +131,7 @@ def test_where_no_text_is_heard_the_likeliest_is_said(model):
     reply = model._reply(QUESTION, AnswerOptions(max_new_tokens=4, force=(("*random*", 1.0),)))
     model._complete([reply])
     assert reply.considered == []
-    assert candidates(layer, reply.firing, torch.zeros(8), []) == []
+    assert candidates(layer, reply.firing, QUESTION, torch.zeros(8), []) == []
 
 
 def made_choices(count=60, seed=0):
@@ -146,12 +146,12 @@ def made_choices(count=60, seed=0):
 
 
 def test_a_weigher_learns_what_is_right_and_says_how_well(tmp_path):
-    weigher, report = train_weigher(made_choices(), WeighingOptions(steps=120))
+    weigher, report = train_weigher(made_choices(150), WeighingOptions(steps=120))
     assert report.any == 1
     assert report.chosen > report.first + 0.2
     unseen = made_choices(seed=1)
     assert np.mean([one.right[int(weigher.worth(one.told).argmax())] for one in unseen]) > 0.8
-    again, _ = train_weigher(made_choices(), WeighingOptions(steps=120))
+    again, _ = train_weigher(made_choices(150), WeighingOptions(steps=120))
     assert (again.weight == weigher.weight).all()
     assert (weigher.sure, report.noticed) == (0, 0)  # nothing was asked freely
     weigher.save(tmp_path / WEIGHING_FILE)

@@ -142,7 +142,7 @@ class Model:
         with layer.active(acting):
             told = branches(self.backbone, begun, options.max_new_tokens, acting, speaking.__getitem__)
         for reply, firing, read, made, speaks in zip(replies, firings, reads, told, speaking, strict=True):
-            reply.considered = candidates(layer, firing, read, made) if speaks else []
+            reply.considered = candidates(layer, firing, reply.question, read, made) if speaks else []
             tokens = made[0].tokens
             if reply.considered:
                 best, reply.confidence = chosen(reply.considered, self.backbone.weigher, reply.score)

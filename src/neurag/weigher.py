@@ -29,7 +29,7 @@ from .files import write_whole
 
 Array = NDArray[Any]
 
-NUMBERS = ("likelihood", "begun", "placed", "near", "near_written", "learned", "lessons", "words", "heard")
+NUMBERS = ("likelihood", "begun", "placed", "near", "near_written", "learned", "lessons", "words", "heard", "repeats")
 """F: what is told of an answer, in this order."""
 
 

@@ -7,7 +7,7 @@ it is, where it stands in the text (placing.py), and how near a lesson lies that
 decides. Ours, not the paper's; answers of the nearest written questions are what RePAQ retrieves (Lewis et al. 2021).
 Not here: what lessons are (knowledge/learned.py).
 
-    >>> [told.text for told in candidates(layer, firing, read, made)]            # doctest: +SKIP
+    >>> [told.text for told in candidates(layer, firing, question, read, made)]  # doctest: +SKIP
     ['Ada', 'Bo Hask']
 """
 
@@ -66,7 +66,9 @@ def silent_reads(layer: HyperLayer, begun: Begun) -> Tensor:
     return places(torch.stack(seen, 1)).cpu()
 
 
-def candidates(layer: HyperLayer, firing: Firing, read: Tensor, made: Sequence[Branch]) -> list[Candidate]:
+def candidates(
+    layer: HyperLayer, firing: Firing, question: str, read: Tensor, made: Sequence[Branch]
+) -> list[Candidate]:
     """The answers that the neurons began, then those of lessons near `read` [L R]; none where no text is heard."""
     heard = hear(layer, firing)
     if not heard.rows:
@@ -79,7 +81,8 @@ def candidates(layer: HyperLayer, firing: Firing, read: Tensor, made: Sequence[B
     found: dict[str, Candidate] = {}
     for text, one in told:
         begun, stands = one in made, 2 * heard.placed(text)
-        numbers = (one.likelihood / 4, begun, stands, *near.numbers(text), _heard_by(heard, text))
+        known = (one.likelihood / 4, begun, stands, *near.numbers(text))
+        numbers = (*known, _heard_by(heard, text), _repeats(text, question))
         found.setdefault(" ".join(words(text)), Candidate(text, one.tokens, begun, tuple(map(float, numbers))))
     return list(found.values())
 
@@ -128,6 +131,12 @@ class _Nearness:
             float(self.near[which].max()) if which.any() else least for which in (same, same & self.written)
         )
         return best, best_written, bool(same.any()), same.sum() / 5, len(said) / 5
+
+
+def _repeats(text: str, question: str) -> float:
+    """Share of an answer's words that the question has."""
+    said, asked = words(text), words(question)
+    return sum(word in asked for word in said) / max(1, len(said))
 
 
 def _heard_by(heard: Heard, text: str) -> float:

@@ -138,7 +138,7 @@ class Bank:
 
     def documents(self) -> list[DocumentSummary]:
         """List the documents, sorted by title, then id."""
-        names = "document_id chunk_index title source timestamp labels pairs coverage key_count".split()
+        names = "document_id chunk_index title source timestamp labels pairs coverage key_count lesson_bytes".split()
         return columns.summaries(self._scan(*names, "created").to_pylist(), *self._sizes())
 
     def get(self, document_id: str) -> list[NeuronRow]:
@@ -215,8 +215,9 @@ class Bank:
 
     def info(self) -> dict[str, object]:
         """Sum up the bank. Bytes per row are averages; those on disk include old versions."""
-        told = self._scan("document_id", "key_count")
-        counts, (row_bytes, key_bytes) = told["key_count"].to_pylist(), self._sizes()
+        told = self._scan("document_id", "key_count", "lesson_bytes")
+        counts, lessons = (told[name].to_pylist() for name in ("key_count", "lesson_bytes"))
+        row_bytes, key_bytes = self._sizes()
         files = (entry for entry in self.path.rglob("*") if entry.is_file())
         return {
             "documents": len(set(told["document_id"].to_pylist())),
@@ -224,6 +225,7 @@ class Bank:
             "bytes_on_disk": sum(file.stat().st_size for file in files),
             "neuron_bytes_per_row": row_bytes,
             "key_bytes_per_row": key_bytes * sum(counts) / len(counts) if counts else 0.0,
+            "lesson_bytes_per_row": sum(lessons) / len(lessons) if lessons else 0.0,
             "model": self.manifest.model,
             "backbone": self.manifest.backbone,
             "version": self.version,

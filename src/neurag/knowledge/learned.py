@@ -38,6 +38,12 @@ class Learned:
     def __len__(self) -> int:
         return len(self.questions)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Learned) and self.packed() == other.packed()
+
+    def __hash__(self) -> int:
+        return hash(self.packed())
+
     def packed(self) -> tuple[str, bytes]:
         """As a bank stores it: JSON, and codes."""
         told = list(zip(self.questions, self.answers, self.written, strict=True))

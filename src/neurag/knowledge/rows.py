@@ -81,7 +81,7 @@ class DocumentSummary:
     chunks: int
     pairs: int
     coverage: float  # mean over chunks
-    bytes: int  # of neurons, scales, keys and positions
+    bytes: int  # of neurons, scales, keys, positions, and what was learned
     created: str  # when the newest chunk was written
 
 
@@ -118,7 +118,7 @@ def schema(manifest: Manifest) -> pa.Schema:
     texts += ["content_hash", "recipe", "created", "checksum"]
     return pa.schema(
         [(name, pa.string()) for name in texts]
-        + [(name, pa.int64()) for name in ("chunk_index", "start", "end", "pairs", "key_count")]
+        + [(name, pa.int64()) for name in ("chunk_index", "start", "end", "pairs", "key_count", "lesson_bytes")]
         + [("trust", pa.float64()), ("coverage", pa.float64()), ("labels", pa.list_(pa.string()))]
         # Bytes, not lists of numbers: routing takes a whole column as one array, without a loop over keys.
         + [("keys", pa.large_binary()), ("positions", pa.large_binary()), ("reads", pa.large_binary())]
@@ -175,13 +175,14 @@ def to_arrow(rows: Sequence[NeuronRow], manifest: Manifest, created: str = "") -
     for row in rows:
         check(row, manifest)
     made = {"keys", "positions", "neuron", "scale", "labels", "metadata", "created", "key_count", "checksum"}
-    made |= {"lessons", "reads"}
+    made |= {"lessons", "reads", "lesson_bytes"}
     keys = [pack(row.keys).tobytes() for row in rows]
     learned = [row.learned.packed() for row in rows]
     values: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in columns.names if name not in made}
     values |= {
         "lessons": [lessons for lessons, _ in learned],
         "reads": [reads for _, reads in learned],
+        "lesson_bytes": [len(lessons.encode()) + len(reads) for lessons, reads in learned],
         "labels": [list(row.labels) for row in rows],
         "metadata": [json.dumps(dict(row.metadata), sort_keys=True) for row in rows],
         "created": [row.created or created for row in rows],
@@ -204,7 +205,7 @@ def from_arrow(table: pa.Table, manifest: Manifest) -> list[NeuronRow]:
     """Turn all columns of an Arrow table back into rows, in the table's order."""
     neurons = fixed_lists(table["neuron"])
     scales = fixed_lists(table["scale"])
-    arrays = ("keys", "positions", "neuron", "scale", "checksum", "key_count")
+    arrays = ("keys", "positions", "neuron", "scale", "checksum", "key_count", "lesson_bytes")
     rows = []
     for place, values in enumerate(table.drop_columns(list(arrays)).to_pylist()):
         keys = _keys(np.frombuffer(table["keys"][place].as_py(), np.uint8), manifest.key_width)
@@ -272,7 +273,7 @@ def summaries(parts: Iterable[Mapping[str, Any]], row_bytes: int, key_bytes: int
             chunks=len(group),
             pairs=sum(part["pairs"] for part in group),
             coverage=sum(part["coverage"] for part in group) / len(group),
-            bytes=sum(row_bytes + key_bytes * part["key_count"] for part in group),
+            bytes=sum(row_bytes + key_bytes * part["key_count"] + part["lesson_bytes"] for part in group),
             created=max(part["created"] for part in group),
         )
         listed.append(summary)

@@ -78,7 +78,7 @@ class WeighingOptions:
     """Optimiser steps, over all questions at once."""
     folds: int = 5
     """Parts, by document, of which each is judged by a weigher of the others."""
-    lost: float = 0.02
+    lost: float = 0.01
     """Share of the questions whose right answer may count as none, so that wrong ones do."""
     seed: int = 0
 
