@@ -103,7 +103,7 @@ def test_answer_names_its_neurons_and_streams_the_same_text(model):
     streamed = "".join(model.stream("Who runs the mill in Oskerby?"))
     assert streamed.strip() == answer.answer
     told = answer.to_json()
-    assert set(told) == {"answer", "abstained", "mode", "neurons", "conflict", "timing"}
+    assert set(told) == {"answer", "abstained", "mode", "neurons", "conflict", "timing", "confidence"}
     if told["neurons"]:
         assert set(told["neurons"][0]) == {"doc_id", "title", "weight", "text"}
     assert told["timing"]["prompt_tokens"] > 10

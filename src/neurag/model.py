@@ -138,11 +138,13 @@ class Model:
         with layer.active(acting := list(firings)):
             begun = begin(self.backbone, [reply.prompt.ids for reply in replies])
             speaking = [not firing.first.abstained for firing in firings]
-        reads = silent_reads(layer, begun)
-        with layer.active(acting):
+            acting.clear()
+            reads = silent_reads(layer, begun) if any(speaking) else [None] * len(replies)
+            acting[:] = firings
             told = branches(self.backbone, begun, options.max_new_tokens, acting, speaking.__getitem__)
         for reply, firing, read, made, speaks in zip(replies, firings, reads, told, speaking, strict=True):
-            reply.considered = candidates(layer, firing, reply.question, read, made) if speaks else []
+            if speaks and read is not None:
+                reply.considered = candidates(layer, firing, reply.question, read, made)
             tokens = made[0].tokens
             if reply.considered:
                 best, reply.confidence = chosen(reply.considered, self.backbone.weigher, reply.score)

@@ -115,7 +115,7 @@ class HyperLayer:
     def active(self, firings: list[Firing]) -> Iterator[None]:
         """Let the neurons act on the forward passes inside, whose rows are `firings`, in this order.
 
-        The list is read at every pass: take a firing out when its row leaves the batch.
+        The list is read at every pass: take a firing out when its row leaves the batch. While it is empty none acts.
         """
         layers = self.backbone.layers
         rho = self.router.calibration.layer
@@ -127,7 +127,7 @@ class HyperLayer:
 
     def _attend(self, firings: Sequence[Firing], hidden: Tensor) -> None:
         """Choose neurons: once for a prompt, and again for every new token when rerouting."""
-        for firing, own in zip(firings, hidden, strict=True):
+        for firing, own in zip(firings, hidden, strict=True) if firings else ():
             if firing.fixed:
                 continue
             if not firing.path:

@@ -80,10 +80,11 @@ def candidates(
         told.append((text, Branch(tuple(tokenizer(text, add_special_tokens=False).input_ids), least)))
     found: dict[str, Candidate] = {}
     for text, one in told:
-        begun, stands = one in made, 2 * heard.placed(text)
-        known = (one.likelihood / 4, begun, stands, *near.numbers(text))
-        numbers = (*known, _heard_by(heard, text), _repeats(text, question))
-        found.setdefault(" ".join(words(text)), Candidate(text, one.tokens, begun, tuple(map(float, numbers))))
+        if (same := " ".join(words(text))) not in found:
+            begun, stands = one in made, 2 * heard.placed(text)
+            known = (one.likelihood / 4, begun, stands, *near.numbers(text))
+            numbers = (*known, _heard_by(heard, text), _repeats(text, question))
+            found[same] = Candidate(text, one.tokens, begun, tuple(map(float, numbers)))
     return list(found.values())
 
 
