@@ -220,8 +220,8 @@ class AnswerOptions:
     """Where documents compete, also ask each alone, side by side, and name the sides when they disagree. Costs a second
     short answer then, and nothing where none compete."""
     weigh: bool = True
-    """Where neurons could begin their answer in several ways, give the one that stands where the question points in
-    their texts (hyper_layer/placing.py); else the likeliest first token decides, and the answer can be streamed."""
+    """Of what neurons could begin to say and what their nearest lessons answer, give the one with most worth
+    (hyper_layer/recall.py); else the likeliest first token decides, and the answer can be streamed."""
     sure: float | None = None
     """Confidence below which an answer counts as none: it is told, but `abstained`; 0 takes all. None: as learned."""
     explain: bool = False

@@ -130,7 +130,7 @@ class Model:
         self._choose(replies)
 
     def _weigh(self, replies: Sequence[Reply]) -> None:
-        """Neurons' answers that begin differently, and of these the one that stands where the question points."""
+        """What the neurons begin to say, and what their nearest lessons answer; of these, the one with most worth."""
         if not replies:
             return
         options, start = replies[0].options, time.perf_counter()

@@ -32,6 +32,8 @@ from .provenance import asked_states, offsets_of, stored_rows
 
 WORTH = 8.0
 """Nats. From 8 to 24 nearly as many answers are right (docs/fidelity.md); less leaves sure answers alone."""
+ENDS = " .,;:"
+"""What an answer may begin or end with, and its place need not."""
 HEARD = 0.3
 """Weight of a neuron from which on its text counts."""
 
@@ -75,9 +77,13 @@ class Heard:
 
     def placed(self, answer: str) -> float:
         """P of an answer."""
-        said = answer.strip(" .,;:")
-        found = (text.around(*span) for text in self.texts for span in text.places(said))
+        found = (text.around(*span) for text in self.texts for span in text.places(answer.strip(ENDS)))
         return max(found, default=0.0) / self.whole
+
+    def loudest(self, answer: str) -> float:
+        """Weight of the strongest neuron in whose text an answer stands; 0 where it stands in none."""
+        told = zip(self.weights, self.texts, strict=True)
+        return max((weight for weight, text in told if text.places(answer.strip(ENDS))), default=0.0)
 
 
 def hear(layer: HyperLayer, firing: Firing) -> Heard:

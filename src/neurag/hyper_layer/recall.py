@@ -26,7 +26,6 @@ from torch import Tensor
 from ..branching import Begun, Branch
 from ..hooks import read_input
 from ..knowledge.lessons import places
-from ..knowledge.rows import RowText
 from ..weigher import NUMBERS, Weigher
 from ..words import overlap, words
 from .layer import Firing, HyperLayer
@@ -36,6 +35,8 @@ NEAREST = 8
 """Lessons whose answers are looked at."""
 SAME = 0.6
 """Share of words (F1) from which on a lesson has an answer."""
+NATS, SHARE = 1 / 4, 2.0
+"""What log-likelihoods and P are multiplied by, to be about as large as the other numbers."""
 BEHIND = 2.0
 """Nats by which an answer that no neuron began counts as less likely than the least likely that one did."""
 
@@ -81,9 +82,9 @@ def candidates(
     found: dict[str, Candidate] = {}
     for text, one in told:
         if (same := " ".join(words(text))) not in found:
-            begun, stands = one in made, 2 * heard.placed(text)
-            known = (one.likelihood / 4, begun, stands, *near.numbers(text))
-            numbers = (*known, _heard_by(heard, text), _repeats(text, question))
+            begun = one in made
+            known = (NATS * one.likelihood, begun, SHARE * heard.placed(text))
+            numbers = (*known, *near.numbers(text, heard.loudest(text)), _repeats(text, question))
             found[same] = Candidate(text, one.tokens, begun, tuple(map(float, numbers)))
     return list(found.values())
 
@@ -94,7 +95,7 @@ def chosen(found: Sequence[Candidate], weigher: Weigher | None, score: float) ->
     if weigher is None:
         begun = [one for one in found if one.begun]
         likelihoods, places = ([one.told[NUMBERS.index(name)] for one in begun] for name in ("likelihood", "placed"))
-        return begun[best_placed([place / 2 for place in places], [4 * value for value in likelihoods])], None
+        return begun[best_placed([place / SHARE for place in places], [value / NATS for value in likelihoods])], None
     best, sure = weigher.chosen([one.told for one in found], score)
     return found[best], sure
 
@@ -106,6 +107,8 @@ class _Nearness:
     answers: list[str]
     words: list[list[str]]
     written: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+    """[m] weight of each lesson's neuron."""
     near: NDArray[np.float64]
     """[m] cosines, in deviations from their mean: each document is its own yardstick."""
 
@@ -117,35 +120,28 @@ class _Nearness:
         near = np.concatenate([*cosines, np.zeros(0)])
         near = (near - near.mean()) / (near.std() + 1e-6) if len(near) else near
         written = np.array([own for one in learned for own in one.written], bool)
-        return cls(answers, [words(answer) for answer in answers], written, near)
+        told = zip(heard.rows, heard.weights, strict=True)
+        weights = np.array([weight for row, weight in told for _ in row.learned.answers], np.float64)
+        return cls(answers, [words(answer) for answer in answers], written, weights, near)
 
     def nearest(self) -> list[str]:
         """Answers of the nearest lessons, nearest first."""
         return [self.answers[n] for n in np.argsort(-self.near)[:NEAREST]]
 
-    def numbers(self, text: str) -> tuple[float, float, bool, float, float]:
-        """near, near_written, learned, lessons, words of an answer."""
+    def numbers(self, text: str, loudest: float) -> tuple[float, float, bool, float, float, float]:
+        """near, near_written, learned, lessons, words, heard of an answer; `loudest` is the weight of the strongest
+        neuron in whose text it stands."""
         said = words(text)
         same = np.array([overlap(own, said) >= SAME for own in self.words], bool)
         least = float(self.near.min(initial=0.0))
         best, best_written = (
             float(self.near[which].max()) if which.any() else least for which in (same, same & self.written)
         )
-        return best, best_written, bool(same.any()), same.sum() / 5, len(said) / 5
+        heard = float(self.weights[same].max(initial=loudest))
+        return best, best_written, bool(same.any()), same.sum() / 5, len(said) / 5, heard
 
 
 def _repeats(text: str, question: str) -> float:
     """Share of an answer's words that the question has."""
     said, asked = words(text), words(question)
     return sum(word in asked for word in said) / max(1, len(said))
-
-
-def _heard_by(heard: Heard, text: str) -> float:
-    """Weight of the strongest neuron in whose text an answer stands, or which learned it; 0 where none did."""
-    said = words(text)
-
-    def knows(row: RowText) -> bool:
-        return any(overlap(words(answer), said) >= SAME for answer in row.learned.answers)
-
-    told = zip(heard.rows, heard.weights, heard.texts, strict=True)
-    return max((weight for row, weight, own in told if own.places(text.strip(" .,;:")) or knows(row)), default=0.0)

@@ -75,7 +75,7 @@ def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[
     found = [folds[part] for part in parts.tolist()]
     best = [int(fold.worth(choice.told).argmax()) for fold, choice in zip(found, asked, strict=True)]
     won = [choice.right[number] for choice, number in zip(asked, best, strict=True)]
-    trust = _trusting(asked, found, best, won, options)
+    trust = _trusting(asked, found, best, won)
     trusting = [replace(fold, trust=trust) for fold in found]
     shares = [one.chosen(choice.told, choice.score or 0.0)[1] for one, choice in zip(trusting, asked, strict=True)]
     sure, lost, noticed = _threshold(choices, asked, shares, won, options)
@@ -88,11 +88,7 @@ def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[
 
 
 def _trusting(
-    asked: Sequence[Choice],
-    folds: Sequence[Weigher],
-    best: Sequence[int],
-    won: Sequence[bool],
-    options: WeighingOptions,
+    asked: Sequence[Choice], folds: Sequence[Weigher], best: Sequence[int], won: Sequence[bool]
 ) -> np.ndarray:
     """u, by logistic regression on the answers chosen where neurons were not forced."""
     seen = [
