@@ -3,7 +3,7 @@
 Small sizes by default, meant for half an hour on 2 cores; full sizes, which take hours, with --full. Each is a process
 of its own, and the next one runs where one fails. The JSON of every complete run stays in benchmarks/figures, so
 --resume goes on where a run of the same commit was stopped, and --refresh writes the page again without running
-anything. Not here: any measuring, and what the page shows (tables.py, results.py).
+anything. Not here: any measuring, and what the page shows (sheets.py, results.py).
 
     python benchmarks/bench.py [--full] [--only NAME] [--resume] [--refresh] [--data DIR] [--seed N]
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import CHECKOUT, commit, show
 from results import check, finished, refresh
-from tables import SHEETS
+from sheets import SHEETS
 
 
 @dataclass(frozen=True)

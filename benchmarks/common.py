@@ -107,6 +107,17 @@ def held_out(title: str) -> bool:
     return hashlib.sha256(f"3{plain(title)}".encode()).digest()[0] < 64
 
 
+def set_aside(doc: Mapping[str, Any]) -> bool:
+    """Whether a held-out passage is one that the weigher learns from: a quarter of them, by their ids' hash."""
+    return held_out(doc["title"]) and hashlib.sha256(doc["id"].encode()).digest()[0] >= 192
+
+
+def unseen(doc: Mapping[str, Any]) -> bool:
+    """Whether a passage may be asked about: nothing that ships learned from it, and from others of its title only the
+    weigher, which sees no words."""
+    return held_out(doc["title"]) and not set_aside(doc)
+
+
 def passages_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Every passage of the rows once, by id: a closed corpus."""
     return {doc["id"]: doc for row in rows for doc in row["docs"]}

@@ -1,13 +1,13 @@
 """Knowledge: does a neuron know what its document says? Passages that no adapter was trained on, real questions.
 
-For passages of SQuAD and of Natural Questions whose titles are held out of all training (`held_out`), every question
+For passages of SQuAD and of Natural Questions whose titles are held out of all training (`unseen`), every question
 people asked about them: closed book, the passage in the prompt (of the plain backbone, and of the one with the task
 adapter), the document's own neuron with nothing in the prompt, another document's neuron, random weights of the same
 norm, and neuron and passage together. Neurons are forced, and all is done by `neurag eval`'s own code; 95 % intervals
 are in the JSON's meta. Then the same questions to all neurons of the set at once, with their document there and without
 (abstaining.py). Not here: larger collections, in which a document has to be found (quality.py).
 
-    python benchmarks/knowledge.py [--quick] [--data DIR] [--json OUT]
+    python benchmarks/knowledge.py [--quick] [--only PART ...] [--data DIR] [--json OUT]
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from common import (
     code_version,
     data_folder,
     gold_of,
-    held_out,
     passages_of,
     read_rows,
     show,
+    unseen,
     write_rows,
 )
 from errors import KINDS, how_wrong
@@ -50,6 +50,7 @@ from neurag.model import Model
 from quality import ask_all, own_cache
 
 SETS = ("squad_same_article", "nq_open_oracle")
+PARTS = (*SETS, "long")
 NAMES = {
     "closed": "closed", "rag-oracle": "prompt_reader", "neurag-oracle": "own", "neurag-oracle-greedy": "own_greedy",
     "neurag-wrong": "wrong", "neurag-random": "random", "hybrid-oracle": "hybrid",
@@ -62,18 +63,18 @@ LONG, TITLES = 3000, 3
 """Words of a long document, at least, and how many there are."""
 
 
-def unseen(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows about a held-out passage that answers them, with that passage only."""
+def answered(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows about one unseen passage that answers them, with that passage only."""
     for row in rows:
         gold = gold_of(row)
-        if len(gold) == 1 and held_out(gold[0]["title"]) and match(gold[0]["text"], row["answers"]):
+        if len(gold) == 1 and unseen(gold[0]) and match(gold[0]["text"], row["answers"]):
             yield {**row, "docs": gold}
 
 
 def passages(folder: Path, stem: str, count: int, first: int = 0) -> list[dict[str, Any]]:
-    """Rows about `count` held-out passages, in the order of their ids' hashes, with the gold passage only."""
+    """Rows about `count` unseen passages, in the order of their ids' hashes, with the gold passage only."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in unseen(read_rows(folder, stem)):
+    for row in answered(read_rows(folder, stem)):
         found.setdefault(row["docs"][0]["id"], []).append(row)
     taken = by_hash(found)[first : first + count]
     return [row for name in taken for row in found[name]]
@@ -152,7 +153,7 @@ def wrong_answers(result: Result, rows: Sequence[Mapping[str, Any]]) -> dict[str
 def long_documents(rows: Iterable[Mapping[str, Any]], titles: int) -> list[list[dict[str, Any]]]:
     """Of the titles with `LONG` words, the first few by hash: the rows about their passages, up to that length."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for row in unseen(rows):
+    for row in answered(rows):
         doc = row["docs"][0]
         found.setdefault(doc["title"], {}).setdefault(doc["id"], []).append(row)
     made = []
@@ -211,20 +212,21 @@ def measure(report: Report, plain: Backbone, reader: Backbone, rows: Sequence[Ma
 
 
 def main() -> None:
-    """Both sets."""
-    asked = arguments(__doc__)
+    """Both sets and long documents, or the parts asked for."""
+    asked = arguments(__doc__, only=PARTS)
+    parts = asked.only or (SETS if asked.quick else PARTS)
     report, folder = Report(asked), data_folder(asked.data)
     plain, reader = load_backbone(BASE_MODEL), load_backbone()
     report.meta |= {"model": reader.name, "intervals": {}, "others": {}, "sets": {}, "verdicts": {}, "wrong": {}}
     report.meta["reliability"] = {}
     report.note("a document is 100 words in pipeline_documents_per_second")
     with own_cache(reader, f"knowledge-{'quick' if asked.quick else 'full'}-{code_version()}") as cache:
-        for stem in SETS:
+        for stem in [stem for stem in SETS if stem in parts]:
             rows = passages(folder, stem, QUICK if asked.quick else FULL)
             measure(report, plain, reader, rows, cache / f"{stem}.jsonl")
             told = [(n, report.figures[f"{n}_{stem}"]) for n in (*PLAIN.values(), *NAMES.values())]
             show(f"{stem}, {len(rows)} questions", ("system", "match"), told)
-        if not asked.quick:
+        if "long" in parts:
             ask_long(report, reader, folder, cache)
     report.finish()
 

@@ -26,9 +26,9 @@ from common import (
     data_folder,
     find_rows,
     gold_of,
-    held_out,
     read_rows,
     show,
+    unseen,
     write_rows,
 )
 from neurag.app.progress import EvalProgress
@@ -63,11 +63,11 @@ QUICK = Size(SETS[:3], 12, 18, SYSTEMS)
 FULL = Size(SETS, 100, 300, (*SYSTEMS[:3], "prag", *SYSTEMS[3:]))
 
 
-def answerable(rows: Sequence[Mapping[str, Any]], count: int, unseen: bool = False) -> list[Mapping[str, Any]]:
-    """The first `count` rows with an accepted answer in one of their gold documents, as match would find it; `unseen`:
-    only those whose gold documents were kept out of all training."""
+def answerable(rows: Sequence[Mapping[str, Any]], count: int, clean: bool = False) -> list[Mapping[str, Any]]:
+    """The first `count` rows with an accepted answer in one of their gold documents, as match would find it; `clean`:
+    only those whose gold documents nothing learned from."""
     told = [row for row in rows if any(match(doc["text"], row["answers"]) for doc in gold_of(row))]
-    return [row for row in told if not unseen or all(held_out(doc["title"]) for doc in gold_of(row))][:count]
+    return [row for row in told if not clean or all(map(unseen, gold_of(row)))][:count]
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def main() -> None:
     report.meta |= {"sets": {}, "intervals": {}, "verdicts": {}}
     with own_cache(backbone, f"quality-{'quick' if asked.quick else 'full'}-{code_version()}") as folder:
         for stem in there:
-            rows = answerable(read_rows(data, stem), size.questions, unseen=stem in FILES)
+            rows = answerable(read_rows(data, stem), size.questions, clean=stem in FILES)
             result = measure(report, backbone, folder, stem, rows, size)
             told = [(name, figures.n, figures.match, figures.errors) for name, figures in result.systems.items()]
             show(f"{stem}, {result.meta['documents']} documents", ("system", "asked", "match", "failed"), told)

@@ -6,7 +6,7 @@
     <!-- routing-quick:end -->
 
 A quick run never touches a full run's block, and a run that is not complete touches none. Not here: what is in a
-table (tables.py), and running benchmarks (bench.py).
+table (sheets.py, tables.py), and running benchmarks (bench.py).
 
     >>> refresh(Path("docs/results.md"), [Path("benchmarks/figures/quick/routing.json")])     # doctest: +SKIP
     ['routing-quick']
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from neurag.files import write_whole
-from tables import SHEETS, lines
+from sheets import SHEETS, lines
 
 
 def refresh(page: Path, runs: Iterable[Path]) -> list[str]:

@@ -59,6 +59,23 @@ TARGETS: Mapping[str, Target] = {
     "noise_loss_ratio": Target(0.5, least=False),
 }
 
+OF_SETS: Mapping[str, Target] = {
+    "pipeline_documents_per_second": Target(0.35, least=True),
+    "int8_loss": Target(0.01, least=False),
+    "abstention_f1": Target(0.85, least=True),
+    "answered_loss": Target(0.02, least=False),
+}
+"""Of every set of knowledge.py."""
+BESIDE: Mapping[str, tuple[str, bool, tuple[tuple[str, float, float], ...]]] = {
+    "own": ("0.85 of the reader, and the plain backbone", True, (("prompt_reader", 0.85, 0), ("prompt_plain", 1, 0))),
+    "wrong": ("three points over closed book", False, (("closed", 1, 0.03),)),
+    "random": ("closed book", False, (("closed", 1, 0),)),
+    "hybrid": ("own neuron and reader", True, (("own", 1, 0), ("prompt_reader", 1, 0))),
+    "long": ("each passage's own neuron", True, (("long_own", 1, 0),)),
+}
+"""The same, where a target hangs on other figures of the set: its words, whether it is a least, and (figure, share of
+it, what is added), of which the largest counts."""
+
 
 def target(name: str, figures: Figures) -> Target | None:
     """The target of a figure, which may hang on another figure of the same run; None where it has none."""
@@ -74,6 +91,16 @@ def target(name: str, figures: Figures) -> Target | None:
     if name == "absent_ours" and "closed_plain" in figures:
         return Target(figures["closed_plain"], least=True, words="plain, closed book")
     return TARGETS.get(name)
+
+
+def target_of_set(name: str, stem: str, figures: Figures) -> Target | None:
+    """The target of a figure of knowledge.py on one set; None where it has none, or hangs on what is missing."""
+    if name not in BESIDE:
+        return OF_SETS.get(name)
+    words, least, bounds = BESIDE[name]
+    if any(f"{other}_{stem}" not in figures for other, _, _ in bounds):
+        return None
+    return Target(max(share * figures[f"{other}_{stem}"] + more for other, share, more in bounds), least, words)
 
 
 def written(value: float, digits: int = 3) -> str:

@@ -226,7 +226,9 @@ def test_the_page_shows_scores_best_first(slow):
     tables = importlib.import_module("tables")
     figures = {f"{what}_{name}": 0.5 for what in tables.CURVES for name in ("ig", "relp", "random")}
     meta = {"by_spearman": ["relp", "ig"], "default": "ig", "score_seconds": {"ig": 2.0, "relp": 0.1}}
-    told = tables.lines("attribution", figures | {"default_score": 2.0, "completeness_error": 0.002}, meta)
+    told = importlib.import_module("sheets").lines(
+        "attribution", figures | {"default_score": 2.0, "completeness_error": 0.002}, meta
+    )
     assert [line.split("|")[1].strip() for line in told[2:4]] == ["`relp`", "`ig` (default)"]
     assert "missed" in next(line for line in told if "default_score" in line)
     assert "reached" in next(line for line in told if "completeness_error" in line)

@@ -229,7 +229,7 @@ def test_a_page_without_a_block_is_refused_before_the_work(bench, page, damage):
 
 
 def test_the_page_of_this_checkout_has_every_block_and_every_sheet_a_script(bench):
-    sheets = bench("tables").SHEETS
+    sheets = bench("sheets").SHEETS
     bench("results").check(BENCHMARKS.parent / "docs" / "results.md", sheets)
     assert all((BENCHMARKS / f"{name}.py").exists() for name in sheets)
 
@@ -266,7 +266,7 @@ def test_rounding_never_hides_a_miss(bench):
 
 
 def test_a_ratio_that_is_no_measurement_says_so(bench):
-    lines = bench("tables").lines
+    lines = bench("sheets").lines
     figures = {"ratio_to_prag_equal_accuracy": 18.2}
     assert "18.2** (scaled" in lines("encode", figures, {"bound": True, "scaled": True})[-1]
     assert "18.2** (a lower bound)" in lines("encode", figures, {"bound": True, "scaled": False})[-1]
@@ -298,7 +298,7 @@ def test_quality_is_shown_with_intervals_and_the_verdicts_that_matter(bench):
             "popqa": ["neurag - closed: +25.0", "neurag - rag-bm25: +6.2 [0.0, 18.8], n=16", "x failed at 1 of 2"]
         },
     }
-    made = bench("tables").lines("quality", figures, meta)
+    made = bench("sheets").lines("quality", figures, meta)
     assert "popqa 16 questions, 20 documents (61 s to encode)" in made[0]
     assert "| neurag | 25 [10, 50] |" in made
     assert "| rag-oracle |  |" in made
@@ -333,11 +333,25 @@ def test_knowledge_is_shown_by_way_of_asking_and_set(bench):
         "sets": {"a": {"questions": 30, "documents": 12}, "b": {"questions": 12, "documents": 12}},
         "intervals": {"own_a": [0.3, 0.7], "closed_a": [0.0, 0.1], "own_b": [0.1, 0.4]},
     }
-    made = bench("tables").lines("knowledge", figures, meta)
+    made = bench("sheets").lines("knowledge", figures, meta)
     assert "a 30 questions about 12 passages" in made[0]
     assert "| own neuron, nothing in the prompt | 50 [30, 70] | 25 [10, 40] |" in made
     assert "| of what may be asked, answered by the lessons (estimate) | 0.8 | 0.7 |" in made
-    assert not any("int8" in line for line in made)  # one of the sets lacks it
+    assert "- a, match lost by int8 storage: **0**, at most 0.01: reached" in made
+    assert sum("int8" in line for line in made) == 1  # not in the table, since one of the sets lacks it
+    assert not any("own neuron" in line for line in made[-1:])  # the reader it is compared with did not run
+
+
+def test_a_neuron_is_held_against_both_ways_of_reading_the_passage(bench):
+    wanted = bench("targets").target_of_set
+    figures = {"prompt_plain_a": 0.4, "prompt_reader_a": 0.6, "closed_a": 0.0, "own_a": 0.5}
+    assert wanted("own", "a", figures).bound == pytest.approx(0.51)
+    assert wanted("own", "a", figures | {"prompt_plain_a": 0.55}).bound == 0.55
+    assert wanted("hybrid", "a", figures).bound == 0.6
+    assert wanted("wrong", "a", figures).reached(0.03)
+    assert not wanted("random", "a", figures).reached(0.01)
+    assert wanted("own", "b", figures) is None
+    assert wanted("pipeline_documents_per_second", "b", figures).bound == 0.35
 
 
 def test_abstaining_is_told_from_questions_asked_twice(bench):

@@ -191,14 +191,13 @@ def _meta(
     seconds: float | None,
     broken: Sequence[Broken],
 ) -> dict[str, Any]:
-    told = bank.info() if bank is not None else {}
     return {
         "model": backbone.name,
         "data": Path(data).name,
         "documents": len(collection.documents),
         "chunks": len(collection.chunks),
         "encode_seconds": seconds,
-        "bytes_per_document": told.get("neuron_bytes_per_row"),
+        "bytes_per_document": _bytes_each(bank),
         "seed": options.seed,
         "version": __version__,
         "options": asdict(options),
@@ -207,3 +206,9 @@ def _meta(
         "broken": [asdict(one) for one in broken[:20]],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _bytes_each(bank: Bank | None) -> float | None:
+    """What a document takes in the bank: neurons, keys and lessons of all its chunks, text left out."""
+    sizes = [document.bytes for document in bank.documents()] if bank is not None else []
+    return sum(sizes) / len(sizes) if sizes else None
