@@ -16,6 +16,8 @@ from tables import (
     Meta,
     answer_table,
     attribution_table,
+    fusion_table,
+    growth_table,
     keys_table,
     knowledge_table,
     markdown,
@@ -121,6 +123,40 @@ SHEETS: Mapping[str, Sheet] = {
     "hyper_layer": Sheet(
         {"null_f1": "F1 of noticing that a question's documents are not in the bank, by the best row's score alone"},
         detail=rankers_table,
+    ),
+    "several": Sheet(
+        {
+            "kept_at_k4": "right neuron at 1, three others at 0.3: match kept",
+            "two_first": "questions about two documents: match with the first one's neuron",
+            "two_second": "with the second one's",
+            "two_either": "with one of them",
+            "two_both": "with both",
+            "two_document_gain": "both over the better one",
+            "reroute_off": "the same questions to all neurons, by routing",
+            "reroute_on": "routing again while the answer is written",
+            "reroute_gain": "what that adds",
+        },
+        detail=fusion_table,
+    ),
+    "growth": Sheet(
+        {
+            "kept_at_10000": "match among 10,000 documents over that among 100",
+            "time_10000_vs_10": "a question's time among 10,000 rows over that among ten",
+            "routing_share_10000": "routing among 10,000 rows over a closed-book question",
+            "memory_10000_vs_10": "peak memory with 10,000 rows over that with ten",
+        },
+        size=lambda meta: f"{meta['questions']} questions, {meta['real']} real neurons",
+        detail=growth_table,
+    ),
+    "versions": Sheet(
+        {
+            "newest_right": "changed facts answered as the newest document has them",
+            "oldest_told": "as the older one has them",
+            "known": "what the newer document's own neuron answers, alone",
+            "disagreement_reported": "changed facts for which both documents are named as sides",
+            "false_alarms": "unchanged facts for which a conflict is named",
+        },
+        size=lambda meta: f"{meta['questions']} questions about {meta['documents']} documents",
     ),
     "harness": Sheet(
         {

@@ -76,6 +76,25 @@ def rankers_table(figures: Figures, meta: Meta) -> list[str]:
     return markdown(("set", "documents", "questions", *heads, "best @1 and @5"), rows) if rows else []
 
 
+def fusion_table(figures: Figures, meta: Meta) -> list[str]:
+    """What is left of the right neuron, rule by rule, beside more and more others."""
+    told = [name.removeprefix("kept_at_k").split("_", 1) for name in figures if name.startswith("kept_at_k")]
+    counts = list(dict.fromkeys(one[0] for one in told if len(one) == 2))
+    rules = dict.fromkeys(one[1] for one in told if len(one) == 2)
+    rows = [(rule, *(written(figures[f"kept_at_k{k}_{rule}"]) for k in counts)) for rule in rules]
+    return markdown(("fusion rule", *(f"{k} active" for k in counts)), rows) if rows else []
+
+
+def growth_table(figures: Figures, meta: Meta) -> list[str]:
+    """Match by size of the bank."""
+    rows = [
+        (f"{size:,}", *(f"{figures[f'{what}_{size}']:.3f}" for what in ("match", "found")))
+        for size in meta.get("sizes", ())
+        if f"match_{size}" in figures
+    ]
+    return markdown(("documents", "match", "own neuron first"), rows) if rows else []
+
+
 SECONDS = ("seconds_per_question", "bm25_seconds_per_question")
 
 

@@ -57,6 +57,14 @@ TARGETS: Mapping[str, Target] = {
     "trainable_share": Target(0.066, least=False),
     "ability_change": Target(-1, least=True),
     "noise_loss_ratio": Target(0.5, least=False),
+    "kept_at_k4": Target(0.97, least=True),
+    "two_document_gain": Target(0, least=True),
+    "kept_at_10000": Target(0.95, least=True),
+    "time_10000_vs_10": Target(1.2, least=False),
+    "routing_share_10000": Target(0.1, least=False),
+    "memory_10000_vs_10": Target(1.1, least=False),
+    "newest_right": Target(0.95, least=True),
+    "disagreement_reported": Target(0.9, least=True),
 }
 
 OF_SETS: Mapping[str, Target] = {

@@ -33,6 +33,56 @@ def test_a_company_asks_in_words_it_did_not_teach(bench):
         assert all(answer in company.text for _, answer in company.ask)
 
 
+def test_versions_of_a_company_differ_in_the_facts_that_changed_and_in_nothing_else(bench):
+    versions = bench("versions")
+    documents, asked = versions.planted(3, seed=0)
+    assert len({document.id for document in documents}) == 6
+    texts = {document.id: document.text for document in documents}
+    assert [one.changed for one in asked[:6]] == [place in versions.CHANGED for place in range(6)]
+    for one in asked:
+        assert one.new in texts[one.newer]
+        assert (one.new in texts[one.older]) is not one.changed
+
+
+def test_a_disagreement_counts_where_both_documents_are_named_on_different_sides(bench):
+    from neurag.answer import Answer, Conflict, Side, Source
+
+    versions = bench("versions")
+    one = versions.Asked("Who?", "Ada", "Bo", "a 2019", "a 2024")
+    old, new, other = (Source(name, "a", "", None) for name in ("a 2019", "a 2024", "b 2024"))
+
+    def told(*sides):
+        return Answer("Bo", "neurag", conflict=Conflict("newest", tuple(Side("x", documents) for documents in sides)))
+
+    assert versions.reported(told((new,), (old, other)), one)
+    assert not versions.reported(told((new,), (other,)), one)
+    assert not versions.reported(told((new, old), (other,)), one)
+    assert not versions.reported(Answer("Bo", "neurag"), one)
+
+
+def test_passages_are_for_training_for_the_weigher_or_for_asking(bench):
+    common = bench("common")
+    docs = [{"title": f"t{n % 40}", "id": f"{n}"} for n in range(4000)]
+    held = [doc for doc in docs if common.held_out(doc["title"])]
+    aside, asked = ([doc for doc in docs if kind(doc)] for kind in (common.set_aside, common.unseen))
+    assert len(aside) + len(asked) == len(held)
+    assert not {doc["id"] for doc in aside} & {doc["id"] for doc in asked}
+    assert 0.2 < len(aside) / len(held) < 0.3
+
+
+def test_questions_about_two_documents_have_two_that_answer(bench, monkeypatch):
+    several = bench("several")
+    gold = {"relevant": True, "title": "a"}
+    row = {"answers": ["Bo"], "question": "Who?"}
+    one, two = ({**gold, "id": name, "text": text} for name, text in (("1", "Bo."), ("2", "nobody")))
+    wrong = {**one, "id": "3", "relevant": False}
+    rows = [{**row, "docs": docs} for docs in ([one], [two, {**two, "id": "4"}], [one, wrong, two])]
+    monkeypatch.setattr(several, "read_rows", lambda folder, stem: rows)
+    monkeypatch.setattr(several, "unseen", lambda doc: doc["id"] == "2")
+    found = several.two_documents(BENCHMARKS, 5)
+    assert [[doc["id"] for doc in row["docs"]] for row in found] == [["1", "2"]] * len(several.TWO)
+
+
 def test_recall_is_the_share_of_gold_documents(bench):
     recall_at = bench("common").recall_at
     ranked = ["a", "b", "c", "d", "e", "f"]

@@ -1,0 +1,127 @@
+"""Several neurons at once: what is left of the right one beside others, and what two right ones know together.
+
+Questions whose documents nothing was trained on. Answers are the fused neurons' own: greedy, nothing weighed, nothing
+in the prompt.
+- kept_at_kK_RULE: match with the right neuron at 1 and K - 1 others at 0.3, over its match alone; kept_at_k4 is that of
+  the default rule. The others are those that routing finds next, so the hardest there are. `sum`, `mean` and `dyprag`
+  give weights of their own.
+- two_first, two_second, two_both: questions of HotpotQA and 2WikiMultihopQA about two documents, with either neuron,
+  and with both at 1; two_document_gain: both over the better of the two. two_either: one of the two answers is right.
+- reroute_off, reroute_on: the same questions to all of these neurons, chosen by routing, without and with choosing
+  again while the answer is written; reroute_gain: the difference.
+Not here: finding documents (hyper_layer.py), and the encoder's own rehearsal (encode.py).
+
+    python benchmarks/several.py [--quick] [--only PART ...] [--passages N] [--data DIR] [--json OUT]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import Report, arguments, code_version, data_folder, gold_of, passages_of, read_rows, show, unseen
+from knowledge import SETS, documents_of, passages
+from neurag.app.progress import EncodeProgress
+from neurag.backbone import Backbone
+from neurag.config import AnswerOptions, RouteOptions
+from neurag.evaluation.metrics import match
+from neurag.hyper_layer.fusion import RULES
+from neurag.knowledge.pipeline import encode
+from neurag.loading import load_backbone
+from neurag.model import Model
+from quality import own_cache
+
+PARTS = ("rules", "two")
+ACTIVE, BESIDE = (2, 3, 4, 6, 8), 0.3
+TWO = ("hotpotqa", "2wikimultihopqa")
+FULL, QUICK = 40, 8
+"""Passages of each of SETS, and questions of each of TWO."""
+Rows = Sequence[Mapping[str, Any]]
+Forced = tuple[tuple[str, float], ...]
+
+
+def right(model: Model, rows: Rows, forced: Sequence[Forced], route: RouteOptions = RouteOptions()) -> list[bool]:
+    """Whether each row is answered with these neurons; nothing forced: with those that routing chooses."""
+    options = [AnswerOptions(force=force, weigh=False, check_conflicts=False, route=route) for force in forced]
+    told = model.answers([row["question"] for row in rows], options)
+    return [bool(match(answer.answer, row["answers"])) for answer, row in zip(told, rows, strict=True)]
+
+
+def share(told: Sequence[bool]) -> float:
+    """How many of them hold."""
+    return sum(told) / len(told)
+
+
+def measure_rules(report: Report, model: Model, rows: Rows) -> None:
+    """Every rule beside more and more others."""
+    own = [row["docs"][0]["id"] for row in rows]
+    ranked = AnswerOptions(ranked=max(ACTIVE), weigh=False, check_conflicts=False)
+    found = [answer.ranked for answer in model.answers([row["question"] for row in rows], ranked)]
+    others = [[name for name in names if name != gold] for names, gold in zip(found, own, strict=True)]
+    alone = share(right(model, rows, [((gold, 1.0),) for gold in own]))
+    report.add(alone=alone)
+    table = []
+    for rule in RULES:
+        kept = []
+        for count in ACTIVE:
+            forced = [
+                ((gold, 1.0), *((name, BESIDE) for name in names[: count - 1]))
+                for gold, names in zip(own, others, strict=True)
+            ]
+            kept.append(share(right(model, rows, forced, RouteOptions(fusion=rule))) / alone if alone else 0.0)  # type: ignore[arg-type]
+            report.add(**{f"kept_at_k{count}_{rule}": kept[-1]})
+        table.append((rule, *kept))
+    report.add(kept_at_k4=report.figures[f"kept_at_k4_{RouteOptions().fusion}"])
+    show(f"Kept of {alone:.3f}, {len(rows)} questions", ("rule", *(f"K = {k}" for k in ACTIVE)), table)
+
+
+def two_documents(folder: Path, count: int) -> list[dict[str, Any]]:
+    """Rows about two documents, one of them at least of no training, with these documents only: `count` of each set."""
+    made = []
+    for stem in TWO:
+        told = ({**row, "docs": gold_of(row)} for row in read_rows(folder, stem))
+        two = (row for row in told if len(row["docs"]) == 2 and any(map(unseen, row["docs"])))
+        made += [row for row in two if any(match(doc["text"], row["answers"]) for doc in row["docs"])][:count]
+    return made
+
+
+def measure_two(report: Report, model: Model, rows: Rows) -> None:
+    """One document, the other, both; then routing without and with choosing again."""
+    names = [[doc["id"] for doc in row["docs"]] for row in rows]
+    first, second = (right(model, rows, [((own[place], 1.0),) for own in names]) for place in (0, 1))
+    both = right(model, rows, [tuple((name, 1.0) for name in own) for own in names])
+    report.add(two_first=share(first), two_second=share(second), two_both=share(both))
+    report.add(two_either=share([a or b for a, b in zip(first, second, strict=True)]))
+    report.add(two_document_gain=share(both) - max(share(first), share(second)))
+    off, on = (right(model, rows, [()] * len(rows), RouteOptions(reroute=again)) for again in (False, True))
+    report.add(reroute_off=share(off), reroute_on=share(on), reroute_gain=share(on) - share(off))
+
+
+def encoded(backbone: Backbone, rows: Rows, bank: Path) -> Model:
+    """A bank of the rows' documents; one that was begun is gone on with."""
+    with EncodeProgress() as progress:
+        encode(documents_of(rows), bank, progress=progress, backbone=backbone)
+    return Model.load(bank=bank, backbone=backbone)
+
+
+def main() -> None:
+    """Both parts, or those asked for."""
+    asked = arguments(__doc__, only=PARTS, count="passages")
+    report, folder, backbone = Report(asked), data_folder(asked.data), load_backbone()
+    count = asked.passages or (QUICK if asked.quick else FULL)
+    report.meta |= {"model": backbone.name, "sets": {}}
+    with own_cache(backbone, f"several-{count}-{code_version()}") as cache:
+        for part in asked.only or PARTS:
+            if part == "rules":
+                rows = [row for stem in SETS for row in passages(folder, stem, count)]
+            else:
+                rows = two_documents(folder, count)
+            report.meta["sets"][part] = {"questions": len(rows), "documents": len(passages_of(rows))}
+            model = encoded(backbone, rows, cache / f"{part}.bank")
+            (measure_rules if part == "rules" else measure_two)(report, model, rows)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
