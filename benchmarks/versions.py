@@ -73,8 +73,8 @@ def planted(count: int, seed: int) -> tuple[list[Document], list[Asked]]:
 def reported(answer: Answer, one: Asked) -> bool:
     """Whether both documents are named, on different sides."""
     sides = answer.conflict.sides if answer.conflict else ()
-    told = [{source.doc_id for source in side.documents} for side in sides]
-    return any(one.older in side for side in told) and any(one.newer in side for side in told)
+    place = {source.doc_id: number for number, side in enumerate(sides) for source in side.documents}
+    return one.older in place and one.newer in place and place[one.older] != place[one.newer]
 
 
 def share(told: Sequence[bool]) -> float:
