@@ -183,6 +183,18 @@ def test_it_learns_when_an_answer_is_wrong():
     assert strict.sure < weigher.sure
 
 
+def test_documents_an_adapter_saw_teach_to_choose_and_not_to_trust():
+    drawn = np.random.default_rng(5)
+    own = [replace(choice, score=float(drawn.random())) for choice in made_choices(120)]
+    seen = [replace(choice, seen=True, document=f"seen {choice.document}") for choice in own]
+    alone, report = train_weigher(own, WeighingOptions())
+    both, told = train_weigher([*own, *seen], WeighingOptions())
+    assert (told.questions, report.questions) == (120, 120)
+    assert (alone.weight != both.weight).any()
+    only, told = train_weigher(seen, WeighingOptions())
+    assert (told.questions, only.sure, only.trust.any()) == (0, 0, False)
+
+
 def test_an_unsure_answer_counts_as_none(model, monkeypatch):
     options = AnswerOptions(max_new_tokens=6, check_conflicts=False)
     doubtful = replace(weigher_of(near=1.0), sure=0.6)  # trust is zero: every answer is half likely

@@ -26,6 +26,9 @@ LessonsFlag = Annotated[
 ]
 AdapterFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder for the adapter.")]
 RoutingFlags = Annotated[RoutingOptions, Parameter(name="*")]
+SeenFlag = Annotated[
+    Path | None, Parameter(help="Rows about documents an adapter was trained on: they teach to choose, not to trust.")
+]
 WeighingFlags = Annotated[WeighingOptions, Parameter(name="*")]
 TASK, ROUTING, WEIGHING = TaskOptions(), RoutingOptions(), WeighingOptions()
 
@@ -122,6 +125,7 @@ def train_weighing(
     *,
     bank: BankFolder,
     output: AdapterFolder,
+    seen: SeenFlag = None,
     limit: int | None = None,
     options: WeighingFlags = WEIGHING,
 ) -> None:
@@ -132,7 +136,7 @@ def train_weighing(
     Args:
         data: Questions with answers and with documents labelled relevant, which are in the bank: the rows of
             docs/data.md. Take documents that no adapter of the model was trained on, and none to be judged by.
-        limit: Take the first so many sound rows.
+        limit: Take the first so many sound rows of a file.
     """
     from ..evaluation.weighing import choices
     from ..loading import WEIGHING_FILE
@@ -142,10 +146,12 @@ def train_weighing(
     from .progress import Meter
     from .show import show_line
 
-    rows = list(sound_rows(data, limit))
+    files = [(list(sound_rows(path, limit)), known) for path, known in ((data, False), (seen, True)) if path]
     model = Model.load(bank=bank)
+    asked = []
     with Meter(errors()) as meter:
-        asked = choices(model, rows, lambda done, total: meter.show("asking", done, total, "questions", ""))
+        for rows, known in files:
+            asked += choices(model, rows, lambda n, total: meter.show("asking", n, total, "questions", ""), seen=known)
     weigher, report = train_weigher(asked, options)
     weigher.save(output / WEIGHING_FILE)
     shares = f"{report.first:.3f} by the likeliest, {report.chosen:.3f} weighed (by folds), {report.any:.3f} any"

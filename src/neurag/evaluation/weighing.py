@@ -20,9 +20,15 @@ from .metrics import match
 
 
 def choices(
-    model: Model, rows: Sequence[Row], progress: Callable[[int, int], object] = lambda done, total: None
+    model: Model,
+    rows: Sequence[Row],
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    seen: bool = False,
 ) -> list[Choice]:
-    """Three choices for every row with an answer and a relevant document that the bank holds. Raises UsageError."""
+    """Three choices for every row with an answer and a relevant document that the bank holds. Raises UsageError.
+
+    `seen`: an adapter was trained on these documents.
+    """
     held = {document.id for document in model.bank.documents()} if model.bank else set()
     gold = [next((doc.id for doc in row.docs if doc.relevant and doc.id in held), None) for row in rows]
     known = [(row, name) for row, name in zip(rows, gold, strict=True) if name and row.answers]
@@ -42,6 +48,6 @@ def choices(
             for (row, name), one, (found, score) in zip(part, options, told, strict=True):
                 right = tuple(there and bool(match(each.text, row.answers)) for each in found)
                 free_score = None if one.force else score
-                made.append(Choice(tuple(each.told for each in found), right, name, there, free_score))
+                made.append(Choice(tuple(each.told for each in found), right, name, there, free_score, seen))
         progress(min(at + BATCH, len(known)), len(known))
     return made

@@ -72,13 +72,13 @@ class RoutingOptions:
 class WeighingOptions:
     """How a weigher is trained (tasks/weighing.py)."""
 
-    hidden: int = 8
+    hidden: int = 16
     """Its hidden units."""
-    steps: int = 60
+    steps: int = 90
     """Optimiser steps, over all questions at once."""
     folds: int = 5
     """Parts, by document, of which each is judged by a weigher of the others."""
-    lost: float = 0.01
+    lost: float = 0.02
     """Share of the questions whose right answer may count as none, so that wrong ones do."""
     seed: int = 0
 

@@ -4,8 +4,9 @@ What is learned from are the answers that a bank's neurons considered for questi
 numbers about each (weigher.py). The loss is -log of the share that the right answers have in a softmax over the worths
 of a question's answers. How good it is, folds tell: questions about a part of the documents are weighed by what was
 learned from the others; what is kept was learned from all. Whether to trust an answer is learned from what these folds
-chose, from questions whose document was there and from others: a logistic regression. Not here: what is considered
-(hyper_layer/recall.py).
+chose, from questions whose document was there and from others: a logistic regression. Questions about documents that an
+adapter was trained on (`Choice.seen`) teach to choose only: a weigher that learned trust from them would be too sure of
+itself with a user's documents. Not here: what is considered (hyper_layer/recall.py).
 
     >>> weigher, report = train_weigher(choices, WeighingOptions())       # doctest: +SKIP
     >>> report.first, report.chosen, report.any                           # doctest: +SKIP
@@ -43,11 +44,13 @@ class Choice:
     """Whether the document was."""
     score: float | None = None
     """S of the best neuron; None where neurons were forced, which says nothing about whether to trust an answer."""
+    seen: bool = False
+    """Whether an adapter of the backbone was trained on the document."""
 
 
 @dataclass(frozen=True)
 class WeighingReport:
-    """Shares of the questions whose document was there, and how many these are."""
+    """Shares of the questions whose document was there, and no adapter saw; and how many these are."""
 
     questions: int
     first: float
@@ -62,46 +65,58 @@ class WeighingReport:
     """Of those whose document was not there: not sure."""
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A question, and the answer given to it by a weigher that did not learn from its document."""
+
+    choice: Choice
+    weigher: Weigher
+    best: int
+
+    @property
+    def right(self) -> bool:
+        """Whether that answer is."""
+        return self.choice.right[self.best]
+
+
 def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[Weigher, WeighingReport]:
     """The weigher of all choices, and how good others were on what they had not seen. Raises UsageError."""
     asked = [choice for choice in choices if choice.told]
     learned = {choice.document for choice in asked if any(choice.right)}
     if len(learned) < options.folds:
         raise UsageError(f"{len(learned)} documents have a right answer, too few for {options.folds} folds: ask more")
-    parts = torch.tensor([_part(choice.document, options) for choice in asked])
+    parts = [_part(choice.document, options) for choice in asked]
     told, there, right = _padded(asked)
     useful = right.any(1) & torch.tensor([choice.there for choice in asked])
-    folds = [_learned(told, there, right, useful & (parts != part), options) for part in range(options.folds)]
-    found = [folds[part] for part in parts.tolist()]
-    best = [int(fold.worth(choice.told).argmax()) for fold, choice in zip(found, asked, strict=True)]
-    won = [choice.right[number] for choice, number in zip(asked, best, strict=True)]
-    trust = _trusting(asked, found, best, won)
-    trusting = [replace(fold, trust=trust) for fold in found]
-    shares = [one.chosen(choice.told, choice.score or 0.0)[1] for one, choice in zip(trusting, asked, strict=True)]
-    sure, lost, noticed = _threshold(choices, asked, shares, won, options)
+    others = [useful & (torch.tensor(parts) != part) for part in range(options.folds)]
+    folds = [_learned(told, there, right, rows, options) for rows in others]
+    judged = [
+        _Judged(choice, folds[part], int(folds[part].worth(choice.told).argmax()))
+        for choice, part in zip(asked, parts, strict=True)
+        if not choice.seen
+    ]
+    unseen = [choice for choice in choices if not choice.seen]
+    trust = _trusting(judged)
+    sure, lost, noticed = _threshold(unseen, judged, trust, options)
     weigher = replace(_learned(told, there, right, useful, options), trust=trust, sure=sure)
-    known = [n for n, choice in enumerate(asked) if choice.there]
-    count = sum(choice.there for choice in choices)
-    first, chosen = sum(asked[n].right[0] for n in known), sum(won[n] for n in known)
-    report = WeighingReport(count, first / count, chosen / count, int(useful.sum()) / count, lost, noticed)
-    return weigher, report
+    known = [one for one in judged if one.choice.there]
+    count = sum(choice.there for choice in unseen)
+    won = [(one.choice.right[0], one.right, any(one.choice.right)) for one in known]
+    first, chosen, able = (sum(told[place] for told in won) / max(1, count) for place in range(3))
+    return weigher, WeighingReport(count, first, chosen, able, lost, noticed)
 
 
-def _trusting(
-    asked: Sequence[Choice], folds: Sequence[Weigher], best: Sequence[int], won: Sequence[bool]
-) -> np.ndarray:
-    """u, by logistic regression on the answers chosen where neurons were not forced."""
+def _trusting(judged: Sequence[_Judged]) -> np.ndarray:
+    """u, by logistic regression on the answers given where neurons were not forced."""
     seen = [
-        (trusted(choice.told[number], fold.worth(choice.told), choice.score), right)
-        for choice, fold, number, right in zip(asked, folds, best, won, strict=True)
-        if choice.score is not None
+        (trusted(one.choice.told[one.best], one.weigher.worth(one.choice.told), one.choice.score), one.right)
+        for one in judged
+        if one.choice.score is not None
     ]
     if not seen:
         return np.zeros(len(NUMBERS) + 3)
-    rows, right = (
-        torch.tensor(np.array([row for row, _ in seen])),
-        torch.tensor([float(one) for _, one in seen]).double(),
-    )
+    rows = torch.tensor(np.array([row for row, _ in seen]))
+    right = torch.tensor([float(one) for _, one in seen]).double()
     trust = nn.Parameter(torch.zeros(rows.shape[1], dtype=torch.float64))
     optimiser = torch.optim.AdamW([trust], RATE, weight_decay=DECAY / 10)
     for _ in range(TRUSTING):
@@ -114,24 +129,24 @@ def _trusting(
 
 
 def _threshold(
-    choices: Sequence[Choice],
-    asked: Sequence[Choice],
-    shares: Sequence[float],
-    won: Sequence[bool],
-    options: WeighingOptions,
+    choices: Sequence[Choice], judged: Sequence[_Judged], trust: np.ndarray, options: WeighingOptions
 ) -> tuple[float, float, float]:
     """The highest confidence to be sure from that costs no more right answers than wanted, what it costs, and what it
     notices."""
     free = [choice for choice in choices if choice.score is not None]
     answerable, absent = (sum(choice.there is kind for choice in free) for kind in (True, False))
-    told = [t for t in zip(asked, shares, won, strict=True) if t[0].score is not None]
-    right = sorted(share for choice, share, is_right in told if choice.there and is_right)
+    told = [
+        (one, replace(one.weigher, trust=trust).chosen(one.choice.told, one.choice.score)[1])
+        for one in judged
+        if one.choice.score is not None
+    ]
+    right = sorted(share for one, share in told if one.choice.there and one.right)
     allowed = int(options.lost * answerable)
     if len(right) <= allowed:
         return 0.0, 0.0, 0.0
     sure = right[allowed]
-    below = sum(share < sure for choice, share, _ in told if not choice.there)
-    silent = absent - sum(not choice.there for choice, *_ in told)
+    below = sum(share < sure for one, share in told if not one.choice.there)
+    silent = absent - sum(not one.choice.there for one, _ in told)
     return sure, sum(share < sure for share in right) / answerable, (below + silent) / absent if absent else 0.0
 
 
