@@ -155,5 +155,6 @@ def train_weighing(
     weigher, report = train_weigher(asked, options)
     weigher.save(output / WEIGHING_FILE)
     shares = f"{report.first:.3f} by the likeliest, {report.chosen:.3f} weighed (by folds), {report.any:.3f} any"
+    silence = f"unsure of {report.lost:.3f} that are right, and of {report.noticed:.3f} whose document is missing"
     base = model.backbone.name.rpartition("+")[0] or model.backbone.name
-    show_line(errors(), f"{report.questions} questions right: {shares}; use it as --model {base}+{output}")
+    show_line(errors(), f"{report.questions} questions right: {shares}; {silence}; use it as --model {base}+{output}")
