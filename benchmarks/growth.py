@@ -1,8 +1,8 @@
-"""Growth: what a bank of 10,000 rows costs and loses beside one of ten.
+"""Growth: what a bank of 10,000 documents costs and loses beside one of ten.
 
-Questions about held-out passages (knowledge.py) to banks of 10, 100, 1,000 and 10,000 rows. The passages' neurons are
-real; the rows that fill a bank up have the real keys of other passages of Wikipedia and random numbers for a neuron, so
-an answer for which one of them was chosen first counts as wrong.
+Questions about held-out passages (knowledge.py) to banks of 10, 100, 1,000 and 10,000 documents. The passages' neurons
+are real; the documents that fill a bank up have the real keys of other passages of Wikipedia and random numbers for a
+neuron, so an answer for which one of these was chosen first counts as wrong.
 - match_SIZE: each question's own passage is in the bank, the others are the first of a fixed order; found_SIZE: its row
   was chosen first. kept_at_10000: match there over match at 100.
 - time_10000_vs_10: a whole question, two banks taking turns. routing_share_10000: routing over a closed-book question
@@ -51,10 +51,12 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def fill(bank: Bank, backbone: Backbone, corpus: Rows, size: int) -> None:
-    """Add chunks of the corpus until the bank has `size` rows; a run that was stopped goes on where it was."""
-    calibration, known = bank_calibration(bank.path, backbone), bank.known()
-    chunks = [chunk for chunk in chunks_of(backbone, corpus) if chunk.id not in known][: max(0, size - len(bank))]
-    for first in tracked(range(0, len(chunks), PER_WRITE), "rows to fill up with"):
+    """Add documents of the corpus until the bank has `size`; a run that was stopped goes on where it was."""
+    calibration = bank_calibration(bank.path, backbone)
+    held = {document.id for document in bank.documents()}
+    fresh = {doc["id"]: doc for doc in corpus if doc["id"] not in held}
+    chunks = chunks_of(backbone, list(fresh.values())[: max(0, size - len(held))])
+    for first in tracked(range(0, len(chunks), PER_WRITE), "documents to fill up with"):
         group, rng = chunks[first : first + PER_WRITE], np.random.default_rng(first)
         made = chunk_keys(backbone, calibration, [(chunk.document.title, chunk.text) for chunk in group])
         bank.add([synthetic_row(chunk, bank.manifest, keys, rng) for chunk, keys in zip(group, made, strict=True)])
@@ -73,9 +75,8 @@ def ask(report: Report, model: Model, rows: Rows, real: int, sizes: Sequence[int
         for row in rows:
             others = [name for name in order if name != row["docs"][0]["id"]]
             options.append(AnswerOptions(check_conflicts=False, without=tuple(others[size - 1 :])))
-        told = list(
-            tracked(list(zip(rows, model.answers([row["question"] for row in rows], options), strict=True)), f"{size}")
-        )
+        answers = model.answers([row["question"] for row in rows], options)
+        told = list(zip(tracked(rows, f"among {size:,}"), answers, strict=True))
         first = [answer.neurons[0].doc_id if answer.neurons else "" for _, answer in told]
         right = [
             name not in fillers and bool(match(answer.answer, row["answers"]))

@@ -69,7 +69,7 @@ def measure_rules(report: Report, model: Model, rows: Rows) -> None:
                 ((gold, 1.0), *((name, BESIDE) for name in names[: count - 1]))
                 for gold, names in zip(own, others, strict=True)
             ]
-            kept.append(share(right(model, rows, forced, RouteOptions(fusion=rule))) / alone if alone else 0.0)  # type: ignore[arg-type]
+            kept.append(share(right(model, rows, forced, RouteOptions(fusion=rule))) / alone if alone else 0.0)
             report.add(**{f"kept_at_k{count}_{rule}": kept[-1]})
         table.append((rule, *kept))
     report.add(kept_at_k4=report.figures[f"kept_at_k4_{RouteOptions().fusion}"])
