@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common import Report, arguments, data_folder, read_rows, show, tracked
+from common import Report, arguments, data_folder, peak_memory, read_rows, show, tracked
 from neurag.backbone import Backbone
 from neurag.config import DEFAULT_MODEL, MineOptions
 from neurag.loading import load_backbone
@@ -248,8 +248,6 @@ def measure_memory(report: Report, model: str, case: Case) -> None:
 
 def peak(part: str, path: Path) -> int:
     """Bytes of resident memory at their peak: load the backbone, then one forward pass or one attribution."""
-    import resource
-
     told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     backbone = load_backbone(told.pop("model")).reader
     case = Case(**{name: tuple(ids) for name, ids in told.items()})
@@ -258,8 +256,7 @@ def peak(part: str, path: Path) -> int:
             backbone.model(input_ids=torch.tensor([case.context], device=backbone.device), logits_to_keep=1)
     else:
         integrated_gradients(case.probe(backbone), MINE)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
+    return peak_memory()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """`make bench`: runs every benchmark, one after the other, and refreshes docs/results.md with what they found.
 
-Small sizes by default, meant for half an hour on 2 cores; full sizes, which take hours, with --full. Each is a process
+Small sizes by default, an hour or more on 2 cores; full sizes, which take many hours, with --full. Each is a process
 of its own, and the next one runs where one fails. The JSON of every complete run stays in benchmarks/figures, so
 --resume goes on where a run of the same commit was stopped, and --refresh writes the page again without running
 anything. Not here: any measuring, and what the page shows (sheets.py, results.py).

@@ -99,8 +99,22 @@ def plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
+def peak_memory() -> int:
+    """Bytes of resident memory of this process at their most, since it was started.
+
+    Not `ru_maxrss` on Linux: that begins with what the process that started this one held.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(next(x for x in status.read_text().splitlines() if x.startswith("VmHWM")).split()[1])
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def held_out(title: str) -> bool:
-    """Whether documents of this title are kept out of all training: a quarter of the titles, by their hash.
+    """Whether documents of this title are kept out of training adapters and routing: a quarter, by their hash.
 
     SQuAD has 36 titles only; the salt is the first with more than 300 of its passages in that quarter.
     """

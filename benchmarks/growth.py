@@ -2,11 +2,13 @@
 
 Questions about held-out passages (knowledge.py) to banks of 10, 100, 1,000 and 10,000 documents. The passages' neurons
 are real; the documents that fill a bank up have the real keys of other passages of Wikipedia and random numbers for a
-neuron, so an answer for which one of these was chosen first counts as wrong.
+neuron, so an answer for which one of these was chosen first counts as wrong. Answers are greedy: a filler that speaks
+beside the right neuron disturbs it, but has no lessons that could be taken for an answer.
 - match_SIZE: each question's own passage is in the bank, the others are the first of a fixed order; found_SIZE: its row
   was chosen first. kept_at_10000: match there over match at 100.
-- time_10000_vs_10: a whole question, two banks taking turns. routing_share_10000: routing over a closed-book question
-  of 64 tokens and 16 answer tokens. memory_10000_vs_10: peak memory of a process that answers, backbone included.
+- time_10000_vs_10: a whole question whose document is in both banks, weighed, the banks taking turns.
+- routing_share_10000: routing over a closed-book question of 64 tokens and 16 answer tokens.
+- memory_10000_vs_10: peak memory of a process that answers, backbone included.
 Not here: recall beside other retrievers (hyper_layer.py), the index beyond exact scoring (routing.py).
 
     python benchmarks/growth.py [--quick] [--passages N] [--data DIR] [--json OUT]
@@ -15,10 +17,9 @@ Not here: recall beside other retrievers (hyper_layer.py), the index beyond exac
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +27,18 @@ from typing import Any
 import numpy as np
 
 from answer import PER_WRITE, synthetic_row
-from common import Report, arguments, code_version, data_folder, interleaved, read_rows, show, tracked
+from common import (
+    Report,
+    arguments,
+    code_version,
+    data_folder,
+    interleaved,
+    passages_of,
+    peak_memory,
+    read_rows,
+    show,
+    tracked,
+)
 from hyper_layer import CORPUS
 from knowledge import SETS, passages
 from neurag.backbone import Backbone
@@ -45,8 +57,10 @@ from several import encoded
 FULL, QUICK = 40, 8
 """Passages of each of SETS."""
 SIZES, QUICK_SIZES = (10, 100, 1000, 10_000), (10, 100, 1000)
-TIMED, ROUNDS = 20, 3
+TIMED, ROUNDS, FEW = 20, 3, 10
+"""Questions that are timed, rounds, and documents of the small bank, which these questions are about."""
 ASKED = AnswerOptions(check_conflicts=False)
+GREEDY = replace(ASKED, weigh=False)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -56,7 +70,7 @@ def fill(bank: Bank, backbone: Backbone, corpus: Rows, size: int) -> None:
     held = {document.id for document in bank.documents()}
     fresh = {doc["id"]: doc for doc in corpus if doc["id"] not in held}
     chunks = chunks_of(backbone, list(fresh.values())[: max(0, size - len(held))])
-    for first in tracked(range(0, len(chunks), PER_WRITE), "documents to fill up with"):
+    for first in tracked(range(0, len(chunks), PER_WRITE), "filling up, by hundreds"):
         group, rng = chunks[first : first + PER_WRITE], np.random.default_rng(first)
         made = chunk_keys(backbone, calibration, [(chunk.document.title, chunk.text) for chunk in group])
         bank.add([synthetic_row(chunk, bank.manifest, keys, rng) for chunk, keys in zip(group, made, strict=True)])
@@ -67,14 +81,15 @@ def ask(report: Report, model: Model, rows: Rows, real: int, sizes: Sequence[int
     """Every question to its own passage among others, as many as a bank of each size has."""
     assert model.bank is not None
     names = [document.id for document in model.bank.documents()]
-    fillers = {name for name in names if name not in {row["docs"][0]["id"] for row in rows}}
+    asked = {row["docs"][0]["id"] for row in rows}
+    fillers = {name for name in names if name not in asked}
     order = sorted(names, key=lambda name: (name in fillers, name))  # real neurons first, as many as there are
     table = []
     for size in sizes:
         options = []
         for row in rows:
             others = [name for name in order if name != row["docs"][0]["id"]]
-            options.append(AnswerOptions(check_conflicts=False, without=tuple(others[size - 1 :])))
+            options.append(replace(GREEDY, without=tuple(others[size - 1 :])))
         answers = model.answers([row["question"] for row in rows], options)
         told = list(zip(tracked(rows, f"among {size:,}"), answers, strict=True))
         first = [answer.neurons[0].doc_id if answer.neurons else "" for _, answer in told]
@@ -101,7 +116,7 @@ def timed(report: Report, small: Model, large: Model, questions: Sequence[str], 
         ratios.append(seconds["large"] / seconds["small"])
     for at in range(0, 100, 20):
         text = long_question(large.backbone, questions[at % len(questions) :] + questions, PROMPT_TOKENS)
-        routing.append(large.answer(text, AnswerOptions(weigh=False, check_conflicts=False)).timing.routing_s)
+        routing.append(large.answer(text, GREEDY).timing.routing_s)
         start = time.perf_counter()
         closed_question(large.backbone, question_prompt(large.backbone, text).ids, ANSWER_TOKENS)
         closed.append(time.perf_counter() - start)
@@ -109,11 +124,11 @@ def timed(report: Report, small: Model, large: Model, questions: Sequence[str], 
 
 
 def peak(bank: str, questions: Sequence[str]) -> int:
-    """Most memory that a process of its own held while it answered; in the system's units."""
+    """Bytes that a process of its own held at most while it answered."""
     model = Model.load(bank=bank)
     for question in questions:
         model.answer(question, ASKED)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory()
 
 
 def alone(bank: Path, questions: Sequence[str]) -> int:
@@ -128,23 +143,20 @@ def main() -> None:
     report, folder, backbone = Report(asked), data_folder(asked.data), load_backbone()
     count, sizes = asked.passages or (QUICK if asked.quick else FULL), QUICK_SIZES if asked.quick else SIZES
     rows = [row for stem in SETS for row in passages(folder, stem, count)]
-    questions = [row["question"] for row in rows]
+    corpus = read_rows(folder, CORPUS, 2 * max(sizes))
+    few = [row for row in rows if row["docs"][0]["id"] in list(passages_of(rows))[:FEW]]
+    questions = [row["question"] for row in few]
     report.meta |= {"model": backbone.name, "questions": len(rows), "sizes": sizes}
-    with own_cache(backbone, f"growth-{count}-{code_version()}") as cache:
-        large, small = cache / "large.bank", cache / "small.bank"
-        model = encoded(backbone, rows, large)
-        assert model.bank is not None
-        real = len(model.bank)
+    with own_cache(backbone, f"growth-{count}-{max(sizes)}-{code_version()}") as cache:
+        small = encoded(backbone, few, cache / "small.bank")
+        large = encoded(backbone, rows, cache / "large.bank")
+        assert large.bank is not None
+        real = sum(document.chunks for document in large.bank.documents() if document.id in passages_of(rows))
         report.meta["real"] = real
-        if not small.exists():
-            shutil.copytree(large, small)
-            few = Bank.open(small)
-            few.remove([document.id for document in few.documents()[10:]])
-        fill(model.bank, backbone, read_rows(folder, CORPUS, 2 * max(sizes)), max(sizes))
-        model = Model.load(bank=large, backbone=backbone)
-        ask(report, model, rows, real, sizes)
-        timed(report, Model.load(bank=small, backbone=backbone), model, questions, max(sizes))
-        ratio = alone(large, questions[:3]) / alone(small, questions[:3])
+        fill(large.bank, backbone, corpus, max(sizes))
+        ask(report, large, rows, real, sizes)
+        timed(report, small, large, questions, max(sizes))
+        ratio = alone(cache / "large.bank", questions[:3]) / alone(cache / "small.bank", questions[:3])
         report.add(**{f"memory_{max(sizes)}_vs_10": ratio})
     report.finish()
 

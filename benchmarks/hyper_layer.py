@@ -1,7 +1,7 @@
 """The Hyper-Layer's retrieval: which documents a question finds, with trained routing, untrained, BM25 and MiniLM.
 
-Real questions whose gold documents were in no training (`held_out` titles; of PopQA and 2Wiki no row was trained on),
-each set over a bank of its own passages, gold ones and hard negatives, filled up with passages of a large Wikipedia
+Real questions whose gold documents routing was not trained on (`held_out` titles; no row of PopQA and 2Wiki was), each
+set over a bank of its own passages, gold ones and hard negatives, filled up with passages of a large Wikipedia
 corpus. A bank row is a chunk of at most 160 tokens; a document counts at its best chunk. All four systems rank the same
 documents:
 

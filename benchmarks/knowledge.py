@@ -1,6 +1,6 @@
 """Knowledge: does a neuron know what its document says? Passages that no adapter was trained on, real questions.
 
-For passages of SQuAD and of Natural Questions whose titles are held out of all training (`unseen`), every question
+For passages of SQuAD and of Natural Questions that nothing which ships learned from (`unseen`), every question
 people asked about them: closed book, the passage in the prompt (of the plain backbone, and of the one with the task
 adapter), the document's own neuron with nothing in the prompt, another document's neuron, random weights of the same
 norm, and neuron and passage together. Neurons are forced, and all is done by `neurag eval`'s own code; 95 % intervals

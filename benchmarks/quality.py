@@ -135,7 +135,7 @@ def main() -> None:
         raise SystemExit(f"none of {', '.join(size.sets)} is in {data} (docs/data.md says how to get them)")
     if missing := [stem for stem in size.sets if stem not in there]:
         report.note(f"left out, since there is no such file: {', '.join(missing)}")
-    report.note("questions whose gold documents hold no accepted answer are left out, and those the task adapter saw")
+    report.note("left out: questions whose gold documents hold no accepted answer, or are among what was trained on")
     backbone = load_backbone()
     report.meta |= {"model": backbone.name, "dtype": str(backbone.dtype), "systems": list(size.systems)}
     report.meta |= {"sets": {}, "intervals": {}, "verdicts": {}}

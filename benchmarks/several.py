@@ -1,12 +1,13 @@
 """Several neurons at once: what is left of the right one beside others, and what two right ones know together.
 
-Questions whose documents nothing was trained on. Answers are the fused neurons' own: greedy, nothing weighed, nothing
-in the prompt.
-- kept_at_kK_RULE: match with the right neuron at 1 and K - 1 others at 0.3, over its match alone; kept_at_k4 is that of
-  the default rule. The others are those that routing finds next, so the hardest there are. `sum`, `mean` and `dyprag`
-  give weights of their own.
-- two_first, two_second, two_both: questions of HotpotQA and 2WikiMultihopQA about two documents, with either neuron,
-  and with both at 1; two_document_gain: both over the better of the two. two_either: one of the two answers is right.
+Questions about unseen passages (of two documents, one at least; of 2WikiMultihopQA no row was trained on). Answers are
+the fused neurons' own: greedy, nothing weighed, nothing in the prompt.
+- alone: match with the right document's neurons. kept_at_kK_RULE: with those of K - 1 other documents at 0.3 beside
+  them, over that; kept_at_k4 is that of the default rule. The others are those that routing finds next, so the hardest
+  there are. `sum`, `mean` and `dyprag` give weights of their own.
+- two_first, two_second, two_both: questions of HotpotQA and 2WikiMultihopQA about two documents, with the neurons of
+  either, and with both at 1; two_document_gain: both, less the better of these two shares. two_either: one of the two
+  answers is right, which of them nobody tells.
 - reroute_off, reroute_on: the same questions to all of these neurons, chosen by routing, without and with choosing
   again while the answer is written; reroute_gain: the difference.
 Not here: finding documents (hyper_layer.py), and the encoder's own rehearsal (encode.py).
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Report, arguments, code_version, data_folder, gold_of, passages_of, read_rows, show, unseen
+from hyper_layer import UNTRAINED_SETS
 from knowledge import SETS, documents_of, passages
 from neurag.app.progress import EncodeProgress
 from neurag.backbone import Backbone
@@ -77,11 +79,12 @@ def measure_rules(report: Report, model: Model, rows: Rows) -> None:
 
 
 def two_documents(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Rows about two documents, one of them at least of no training, with these documents only: `count` of each set."""
+    """Rows about two documents, one of them at least unseen, with these documents only: `count` of each set."""
     made = []
     for stem in TWO:
         told = ({**row, "docs": gold_of(row)} for row in read_rows(folder, stem))
-        two = (row for row in told if len(row["docs"]) == 2 and any(map(unseen, row["docs"])))
+        free = stem in UNTRAINED_SETS
+        two = (row for row in told if len(row["docs"]) == 2 and (free or any(map(unseen, row["docs"]))))
         made += [row for row in two if any(match(doc["text"], row["answers"]) for doc in row["docs"])][:count]
     return made
 
@@ -111,12 +114,13 @@ def main() -> None:
     report, folder, backbone = Report(asked), data_folder(asked.data), load_backbone()
     count = asked.passages or (QUICK if asked.quick else FULL)
     report.meta |= {"model": backbone.name, "sets": {}}
+    every = {
+        "rules": [row for stem in SETS for row in passages(folder, stem, count)],
+        "two": two_documents(folder, count),
+    }
     with own_cache(backbone, f"several-{count}-{code_version()}") as cache:
         for part in asked.only or PARTS:
-            if part == "rules":
-                rows = [row for stem in SETS for row in passages(folder, stem, count)]
-            else:
-                rows = two_documents(folder, count)
+            rows = every[part]
             report.meta["sets"][part] = {"questions": len(rows), "documents": len(passages_of(rows))}
             model = encoded(backbone, rows, cache / f"{part}.bank")
             (measure_rules if part == "rules" else measure_two)(report, model, rows)

@@ -87,7 +87,7 @@ SHEETS: Mapping[str, Sheet] = {
             "prag_documents_per_second": "PRAG's layout until it reached ours, training steps only",
             "ratio_to_prag_equal_accuracy": "how many times as fast as that",
             "ratio_to_prag_recipe": "how many times as fast as the published recipe",
-            "bytes_per_document": "ours, as stored",
+            "bytes_per_document": "our neuron, as stored",
             "prag_bytes_per_document": "PRAG's layout",
             "four_active_kept": "right neuron at 1, three others at 0.3: accuracy kept",
             "two_right": "exact with two right neurons at 1",
@@ -126,12 +126,13 @@ SHEETS: Mapping[str, Sheet] = {
     ),
     "several": Sheet(
         {
-            "kept_at_k4": "right neuron at 1, three others at 0.3: match kept",
-            "two_first": "questions about two documents: match with the first one's neuron",
+            "alone": "match with the right document's neurons alone",
+            "kept_at_k4": "with three other documents' at 0.3 beside them, over that",
+            "two_first": "questions about two documents: match with the first one's neurons",
             "two_second": "with the second one's",
             "two_either": "with one of them",
             "two_both": "with both",
-            "two_document_gain": "both over the better one",
+            "two_document_gain": "both, less the better of first and second",
             "reroute_off": "the same questions to all neurons, by routing",
             "reroute_on": "routing again while the answer is written",
             "reroute_gain": "what that adds",
@@ -140,10 +141,14 @@ SHEETS: Mapping[str, Sheet] = {
     ),
     "growth": Sheet(
         {
-            "kept_at_10000": "match among 10,000 documents over that among 100",
-            "time_10000_vs_10": "a question's time among 10,000 rows over that among ten",
-            "routing_share_10000": "routing among 10,000 rows over a closed-book question",
-            "memory_10000_vs_10": "peak memory with 10,000 rows over that with ten",
+            name.format(size): words.format(f"{size:,}")
+            for size in (1000, 10_000)
+            for name, words in {
+                "kept_at_{}": "match among {} documents over that among 100",
+                "time_{}_vs_10": "a question's time among {} documents over that among ten",
+                "routing_share_{}": "routing among {} documents over a closed-book question",
+                "memory_{}_vs_10": "peak memory with {} documents over that with ten",
+            }.items()
         },
         size=lambda meta: f"{meta['questions']} questions, {meta['real']} real neurons",
         detail=growth_table,

@@ -77,12 +77,12 @@ def rankers_table(figures: Figures, meta: Meta) -> list[str]:
 
 
 def fusion_table(figures: Figures, meta: Meta) -> list[str]:
-    """What is left of the right neuron, rule by rule, beside more and more others."""
+    """What is left of the right document's neurons, rule by rule, beside those of more and more others."""
     told = [name.removeprefix("kept_at_k").split("_", 1) for name in figures if name.startswith("kept_at_k")]
     counts = list(dict.fromkeys(one[0] for one in told if len(one) == 2))
     rules = dict.fromkeys(one[1] for one in told if len(one) == 2)
     rows = [(rule, *(written(figures[f"kept_at_k{k}_{rule}"]) for k in counts)) for rule in rules]
-    return markdown(("fusion rule", *(f"{k} active" for k in counts)), rows) if rows else []
+    return markdown(("fusion rule", *(f"{k} documents" for k in counts)), rows) if rows else []
 
 
 def growth_table(figures: Figures, meta: Meta) -> list[str]:

@@ -89,7 +89,7 @@ def main() -> None:
     count = QUICK if asked.quick else FULL
     documents, questions = planted(count, asked.seed)
     report.meta |= {"model": backbone.name, "documents": len(documents), "questions": len(questions)}
-    with own_cache(backbone, f"versions-{count}-{code_version()}") as cache:
+    with own_cache(backbone, f"versions-{count}-{asked.seed}-{code_version()}") as cache:
         with EncodeProgress() as progress:
             encode(documents, cache / "versions.bank", progress=progress, backbone=backbone)
         model = Model.load(bank=cache / "versions.bank", backbone=backbone)

@@ -1,4 +1,4 @@
-"""Rows and documents to train a weigher on: questions about passages that no benchmark asks for answers from.
+"""Rows and documents to train a weigher on: passages whose neurons no benchmark asks for answers.
 
 Of SQuAD and of Natural Questions, a passage of each in turn: so many of the held-out ones that are set aside for this
 (`set_aside`), which no adapter saw, as none saw a user's; and, in a file of their own, so many that the adapters were

@@ -139,7 +139,7 @@ def test_variants_of_keys_are_told_with_their_size(bench):
     assert made.Variant().bytes(1, 96) == 96 * 2 + 2
     figures = {f"{what}_axes_64_alike_0.9_int4": 0.5 for what in ("recall_at_1", "recall_at_5", "keys", "bytes")}
     meta = {"variants": {variant.name: "axes_64_alike_0.9_int4"}, "questions": 40}
-    assert "| axes 64, alike 0.9, int4 | 0 | 0 | 0.500 | 0.500 |" in bench("tables").lines("keys", figures, meta)
+    assert "| axes 64, alike 0.9, int4 | 0 | 0 | 0.500 | 0.500 |" in bench("sheets").lines("keys", figures, meta)
 
 
 def test_the_target_is_the_best_of_the_others(bench):

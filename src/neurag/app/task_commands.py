@@ -8,6 +8,7 @@ Not here: training (tasks/), errors and exit codes (`cli.py`).
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -146,12 +147,16 @@ def train_weighing(
     from .progress import Meter
     from .show import show_line
 
-    files = [(list(sound_rows(path, limit)), known) for path, known in ((data, False), (seen, True)) if path]
+    files = [(path, list(sound_rows(path, limit))) for path in (data, seen) if path]
     model = Model.load(bank=bank)
     asked = []
     with Meter(errors()) as meter:
-        for rows, known in files:
-            asked += choices(model, rows, lambda n, total: meter.show("asking", n, total, "questions", ""), seen=known)
+        for path, rows in files:
+            try:
+                shown = partial(meter.show, "asking", unit="questions", pace="")
+                asked += choices(model, rows, shown, seen=path is seen)
+            except UsageError as error:
+                raise UsageError(f"{path}: {error}") from None
     weigher, report = train_weigher(asked, options)
     weigher.save(output / WEIGHING_FILE)
     shares = f"{report.first:.3f} by the likeliest, {report.chosen:.3f} weighed (by folds), {report.any:.3f} any"

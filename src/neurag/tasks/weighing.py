@@ -82,7 +82,7 @@ class _Judged:
 def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[Weigher, WeighingReport]:
     """The weigher of all choices, and how good others were on what they had not seen. Raises UsageError."""
     asked = [choice for choice in choices if choice.told]
-    learned = {choice.document for choice in asked if any(choice.right)}
+    learned = {choice.document for choice in asked if any(choice.right) and not choice.seen}
     if len(learned) < options.folds:
         raise UsageError(f"{len(learned)} documents have a right answer, too few for {options.folds} folds: ask more")
     parts = [_part(choice.document, options) for choice in asked]
@@ -102,21 +102,21 @@ def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[
     known = [one for one in judged if one.choice.there]
     count = sum(choice.there for choice in unseen)
     won = [(one.choice.right[0], one.right, any(one.choice.right)) for one in known]
-    first, chosen, able = (sum(told[place] for told in won) / max(1, count) for place in range(3))
+    first, chosen, able = (sum(one[place] for one in won) / count for place in range(3))
     return weigher, WeighingReport(count, first, chosen, able, lost, noticed)
 
 
 def _trusting(judged: Sequence[_Judged]) -> np.ndarray:
     """u, by logistic regression on the answers given where neurons were not forced."""
-    seen = [
+    free = [
         (trusted(one.choice.told[one.best], one.weigher.worth(one.choice.told), one.choice.score), one.right)
         for one in judged
         if one.choice.score is not None
     ]
-    if not seen:
+    if not free:
         return np.zeros(len(NUMBERS) + 3)
-    rows = torch.tensor(np.array([row for row, _ in seen]))
-    right = torch.tensor([float(one) for _, one in seen]).double()
+    rows = torch.tensor(np.array([row for row, _ in free]))
+    right = torch.tensor([float(one) for _, one in free]).double()
     trust = nn.Parameter(torch.zeros(rows.shape[1], dtype=torch.float64))
     optimiser = torch.optim.AdamW([trust], RATE, weight_decay=DECAY / 10)
     for _ in range(TRUSTING):
