@@ -7,8 +7,8 @@ On questions of nq_open_oracle with one right passage and four related ones:
 - completeness_error: sum |error| / sum |difference| over layers, at 20 steps, in the default format.
 - speedup_vs_reference: seconds of the reference for three layers (bottom, middle, top) at 20 steps, in the model's own
   format, scaled to all layers, over ours for all of them; one run, the two taking turns.
-- peak_memory_vs_forward: peak resident memory of a process that loads the backbone and scores one prompt, over that of
-  one that loads it and reads the same prompt once; weights and interpreter are in both.
+- peak_memory_vs_forward: peak resident memory of a process that scores one prompt, over that of one that reads the same
+  prompt once; each from when the backbone is loaded, which takes more; weights and interpreter are in both.
 - spearman_SCORE and overlap_SCORE: rank correlation of a score with what setting single units to their baseline does to
   the gold token's probability, and share of the 50 strongest of the sample that it names (by size for scores without a
   sign); means over probes with relevant and with irrelevant contexts. default_score: rank of the default by spearman.
@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common import Report, arguments, data_folder, peak_memory, read_rows, show, tracked
+from common import Report, arguments, data_folder, forget_peak, peak_memory, read_rows, show, tracked
 from neurag.backbone import Backbone
 from neurag.config import DEFAULT_MODEL, MineOptions
 from neurag.loading import load_backbone
@@ -247,10 +247,11 @@ def measure_memory(report: Report, model: str, case: Case) -> None:
 
 
 def peak(part: str, path: Path) -> int:
-    """Bytes of resident memory at their peak: load the backbone, then one forward pass or one attribution."""
+    """Bytes of resident memory at their peak, once the backbone is loaded: one forward pass or one attribution."""
     told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     backbone = load_backbone(told.pop("model")).reader
     case = Case(**{name: tuple(ids) for name, ids in told.items()})
+    forget_peak()
     if part == "forward":
         with torch.no_grad():
             backbone.model(input_ids=torch.tensor([case.context], device=backbone.device), logits_to_keep=1)

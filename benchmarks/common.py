@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -99,8 +100,14 @@ def plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
+def forget_peak() -> None:
+    """Let `peak_memory` count from now on, where the system can: loading a model takes more than using it."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory() -> int:
-    """Bytes of resident memory of this process at their most, since it was started.
+    """Bytes of resident memory of this process at their most, since it was started or `forget_peak`.
 
     Not `ru_maxrss` on Linux: that begins with what the process that started this one held.
     """

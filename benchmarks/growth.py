@@ -32,6 +32,7 @@ from common import (
     arguments,
     code_version,
     data_folder,
+    forget_peak,
     interleaved,
     passages_of,
     peak_memory,
@@ -126,6 +127,7 @@ def timed(report: Report, small: Model, large: Model, questions: Sequence[str], 
 def peak(bank: str, questions: Sequence[str]) -> int:
     """Bytes that a process of its own held at most while it answered."""
     model = Model.load(bank=bank)
+    forget_peak()
     for question in questions:
         model.answer(question, ASKED)
     return peak_memory()
