@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,8 @@ from common import (
     tracked,
 )
 from hyper_layer import CORPUS
-from knowledge import SETS, passages
+from knowledge import SETS, documents_of, passages
 from neurag.backbone import Backbone
-from neurag.config import AnswerOptions
 from neurag.evaluation.metrics import match
 from neurag.knowledge.bank import Bank
 from neurag.knowledge.calibration import bank_calibration
@@ -51,17 +50,16 @@ from neurag.knowledge.keys import chunk_keys
 from neurag.loading import load_backbone
 from neurag.model import Model
 from neurag.prompts import question_prompt
-from quality import own_cache
+from quality import encoded, own_cache
 from routing import ANSWER_TOKENS, PROMPT_TOKENS, chunks_of, closed_question, long_question
-from several import encoded
+from several import GREEDY
 
 FULL, QUICK = 40, 8
 """Passages of each of SETS."""
 SIZES, QUICK_SIZES = (10, 100, 1000, 10_000), (10, 100, 1000)
 TIMED, ROUNDS, FEW = 20, 3, 10
 """Questions that are timed, rounds, and documents of the small bank, which these questions are about."""
-ASKED = AnswerOptions(check_conflicts=False)
-GREEDY = replace(ASKED, weigh=False)
+ASKED = replace(GREEDY, weigh=True)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -71,7 +69,7 @@ def fill(bank: Bank, backbone: Backbone, corpus: Rows, size: int) -> None:
     held = {document.id for document in bank.documents()}
     fresh = {doc["id"]: doc for doc in corpus if doc["id"] not in held}
     chunks = chunks_of(backbone, list(fresh.values())[: max(0, size - len(held))])
-    for first in tracked(range(0, len(chunks), PER_WRITE), "filling up, by hundreds"):
+    for first in tracked(range(0, len(chunks), PER_WRITE), "filling up, lots"):
         group, rng = chunks[first : first + PER_WRITE], np.random.default_rng(first)
         made = chunk_keys(backbone, calibration, [(chunk.document.title, chunk.text) for chunk in group])
         bank.add([synthetic_row(chunk, bank.manifest, keys, rng) for chunk, keys in zip(group, made, strict=True)])
@@ -82,8 +80,7 @@ def ask(report: Report, model: Model, rows: Rows, real: int, sizes: Sequence[int
     """Every question to its own passage among others, as many as a bank of each size has."""
     assert model.bank is not None
     names = [document.id for document in model.bank.documents()]
-    asked = {row["docs"][0]["id"] for row in rows}
-    fillers = {name for name in names if name not in asked}
+    fillers = set(names) - set(passages_of(rows))
     order = sorted(names, key=lambda name: (name in fillers, name))  # real neurons first, as many as there are
     table = []
     for size in sizes:
@@ -99,7 +96,7 @@ def ask(report: Report, model: Model, rows: Rows, real: int, sizes: Sequence[int
             for name, (row, answer) in zip(first, told, strict=True)
         ]
         found = [name == row["docs"][0]["id"] for name, (row, _) in zip(first, told, strict=True)]
-        report.add(**{f"match_{size}": sum(right) / len(right), f"found_{size}": sum(found) / len(found)})
+        report.add(**{f"match_{size}": fmean(right), f"found_{size}": fmean(found)})
         table.append((size, report.figures[f"match_{size}"], report.figures[f"found_{size}"]))
     show(f"{len(rows)} questions, {real} real neurons", ("documents", "match", "own first"), table)
     if report.figures["match_100"]:
@@ -146,14 +143,15 @@ def main() -> None:
     count, sizes = asked.passages or (QUICK if asked.quick else FULL), QUICK_SIZES if asked.quick else SIZES
     rows = [row for stem in SETS for row in passages(folder, stem, count)]
     corpus = read_rows(folder, CORPUS, 2 * max(sizes))
-    few = [row for row in rows if row["docs"][0]["id"] in list(passages_of(rows))[:FEW]]
+    own = list(passages_of(rows))
+    few = [row for row in rows if row["docs"][0]["id"] in own[:FEW]]
     questions = [row["question"] for row in few]
     report.meta |= {"model": backbone.name, "questions": len(rows), "sizes": sizes}
     with own_cache(backbone, f"growth-{count}-{max(sizes)}-{code_version()}") as cache:
-        small = encoded(backbone, few, cache / "small.bank")
-        large = encoded(backbone, rows, cache / "large.bank")
+        small = encoded(backbone, documents_of(few), cache / "small.bank")
+        large = encoded(backbone, documents_of(rows), cache / "large.bank")
         assert large.bank is not None
-        real = sum(document.chunks for document in large.bank.documents() if document.id in passages_of(rows))
+        real = sum(document.chunks for document in large.bank.documents() if document.id in own)
         report.meta["real"] = real
         fill(large.bank, backbone, corpus, max(sizes))
         ask(report, large, rows, real, sizes)

@@ -81,6 +81,11 @@ def checks(made: Sequence[Company]) -> list[list[tuple[str, str]]]:
     return asked
 
 
+def told(name: str, answers: Sequence[str]) -> str:
+    """The text about a company: a sentence for each fact."""
+    return " ".join(s.format(c=name, a=a) for s, a in zip(SENTENCES, answers, strict=True))
+
+
 def companies(count: int, seed: int = 0) -> list[Company]:
     """`count` companies, the same for the same seed."""
     draw = random.Random(seed)
@@ -104,7 +109,7 @@ def companies(count: int, seed: int = 0) -> list[Company]:
         made.append(
             Company(
                 company,
-                " ".join(s.format(c=company, a=a) for s, a in zip(SENTENCES, answers, strict=True)),
+                told(company, answers),
                 tuple((p.format(c=company), a) for phrases, a in facts for p in phrases[:2]),
                 tuple((phrases[2].format(c=company), a) for phrases, a in facts),
             )

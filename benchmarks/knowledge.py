@@ -12,7 +12,6 @@ are in the JSON's meta. Then the same questions to all neurons of the set at onc
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from abstaining import reliability
 from common import (
     Report,
     arguments,
+    by_hash,
     code_version,
     data_folder,
     gold_of,
@@ -78,11 +78,6 @@ def passages(folder: Path, stem: str, count: int, first: int = 0) -> list[dict[s
         found.setdefault(row["docs"][0]["id"], []).append(row)
     taken = by_hash(found)[first : first + count]
     return [row for name in taken for row in found[name]]
-
-
-def by_hash(names: Iterable[str]) -> list[str]:
-    """The names in an order that says nothing of them."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
 
 def documents_of(rows: Sequence[Mapping[str, Any]]) -> list[Document]:

@@ -31,7 +31,7 @@ from common import (
     unseen,
     write_rows,
 )
-from neurag.app.progress import EvalProgress
+from neurag.app.progress import EncodeProgress, EvalProgress
 from neurag.backbone import Backbone, cache_folder
 from neurag.config import EvalOptions
 from neurag.evaluation.metrics import match
@@ -40,7 +40,10 @@ from neurag.evaluation.results import Result
 from neurag.evaluation.run import evaluate
 from neurag.evaluation.watch import Watch
 from neurag.knowledge.calibration import load_calibration
+from neurag.knowledge.documents import Document
+from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
+from neurag.model import Model
 from task_rows import FILES
 
 SETS = ("nq_open_oracle", "popqa", "squad_same_article", "hotpotqa", "2wikimultihopqa", "ragbench_nq_tqa_webq")
@@ -88,6 +91,13 @@ def own_cache(backbone: Backbone, name: str) -> Iterator[Path]:
         os.environ.pop("NEURAG_CACHE")
         if before is not None:
             os.environ["NEURAG_CACHE"] = before
+
+
+def encoded(backbone: Backbone, documents: Iterable[Document], bank: Path) -> Model:
+    """A model with a bank of these documents; a bank that was begun is gone on with."""
+    with EncodeProgress() as progress:
+        encode(documents, bank, progress=progress, backbone=backbone)
+    return Model.load(bank=bank, backbone=backbone)
 
 
 def ask_all(

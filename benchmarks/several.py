@@ -18,24 +18,24 @@ Not here: finding documents (hyper_layer.py), and the encoder's own rehearsal (e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from common import Report, arguments, code_version, data_folder, gold_of, passages_of, read_rows, show, unseen
 from hyper_layer import UNTRAINED_SETS
 from knowledge import SETS, documents_of, passages
-from neurag.app.progress import EncodeProgress
-from neurag.backbone import Backbone
 from neurag.config import AnswerOptions, RouteOptions
 from neurag.evaluation.metrics import match
 from neurag.hyper_layer.fusion import RULES
-from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
 from neurag.model import Model
-from quality import own_cache
+from quality import encoded, own_cache
 
 PARTS = ("rules", "two")
 ACTIVE, BESIDE = (2, 3, 4, 6, 8), 0.3
+GREEDY = AnswerOptions(weigh=False, check_conflicts=False)
 TWO = ("hotpotqa", "2wikimultihopqa")
 FULL, QUICK = 40, 8
 """Passages of each of SETS, and questions of each of TWO."""
@@ -45,23 +45,18 @@ Forced = tuple[tuple[str, float], ...]
 
 def right(model: Model, rows: Rows, forced: Sequence[Forced], route: RouteOptions = RouteOptions()) -> list[bool]:
     """Whether each row is answered with these neurons; nothing forced: with those that routing chooses."""
-    options = [AnswerOptions(force=force, weigh=False, check_conflicts=False, route=route) for force in forced]
+    options = [replace(GREEDY, force=force, route=route) for force in forced]
     told = model.answers([row["question"] for row in rows], options)
     return [bool(match(answer.answer, row["answers"])) for answer, row in zip(told, rows, strict=True)]
-
-
-def share(told: Sequence[bool]) -> float:
-    """How many of them hold."""
-    return sum(told) / len(told)
 
 
 def measure_rules(report: Report, model: Model, rows: Rows) -> None:
     """Every rule beside more and more others."""
     own = [row["docs"][0]["id"] for row in rows]
-    ranked = AnswerOptions(ranked=max(ACTIVE), weigh=False, check_conflicts=False)
-    found = [answer.ranked for answer in model.answers([row["question"] for row in rows], ranked)]
+    ranked = model.answers([row["question"] for row in rows], replace(GREEDY, ranked=max(ACTIVE)))
+    found = [answer.ranked for answer in ranked]
     others = [[name for name in names if name != gold] for names, gold in zip(found, own, strict=True)]
-    alone = share(right(model, rows, [((gold, 1.0),) for gold in own]))
+    alone = fmean(right(model, rows, [((gold, 1.0),) for gold in own]))
     report.add(alone=alone)
     table = []
     for rule in RULES:
@@ -71,7 +66,7 @@ def measure_rules(report: Report, model: Model, rows: Rows) -> None:
                 ((gold, 1.0), *((name, BESIDE) for name in names[: count - 1]))
                 for gold, names in zip(own, others, strict=True)
             ]
-            kept.append(share(right(model, rows, forced, RouteOptions(fusion=rule))) / alone if alone else 0.0)
+            kept.append(fmean(right(model, rows, forced, RouteOptions(fusion=rule))) / alone if alone else 0.0)
             report.add(**{f"kept_at_k{count}_{rule}": kept[-1]})
         table.append((rule, *kept))
     report.add(kept_at_k4=report.figures[f"kept_at_k4_{RouteOptions().fusion}"])
@@ -94,18 +89,11 @@ def measure_two(report: Report, model: Model, rows: Rows) -> None:
     names = [[doc["id"] for doc in row["docs"]] for row in rows]
     first, second = (right(model, rows, [((own[place], 1.0),) for own in names]) for place in (0, 1))
     both = right(model, rows, [tuple((name, 1.0) for name in own) for own in names])
-    report.add(two_first=share(first), two_second=share(second), two_both=share(both))
-    report.add(two_either=share([a or b for a, b in zip(first, second, strict=True)]))
-    report.add(two_document_gain=share(both) - max(share(first), share(second)))
+    report.add(two_first=fmean(first), two_second=fmean(second), two_both=fmean(both))
+    report.add(two_either=fmean([a or b for a, b in zip(first, second, strict=True)]))
+    report.add(two_document_gain=fmean(both) - max(fmean(first), fmean(second)))
     off, on = (right(model, rows, [()] * len(rows), RouteOptions(reroute=again)) for again in (False, True))
-    report.add(reroute_off=share(off), reroute_on=share(on), reroute_gain=share(on) - share(off))
-
-
-def encoded(backbone: Backbone, rows: Rows, bank: Path) -> Model:
-    """A bank of the rows' documents; one that was begun is gone on with."""
-    with EncodeProgress() as progress:
-        encode(documents_of(rows), bank, progress=progress, backbone=backbone)
-    return Model.load(bank=bank, backbone=backbone)
+    report.add(reroute_off=fmean(off), reroute_on=fmean(on), reroute_gain=fmean(on) - fmean(off))
 
 
 def main() -> None:
@@ -122,7 +110,7 @@ def main() -> None:
         for part in asked.only or PARTS:
             rows = every[part]
             report.meta["sets"][part] = {"questions": len(rows), "documents": len(passages_of(rows))}
-            model = encoded(backbone, rows, cache / f"{part}.bank")
+            model = encoded(backbone, documents_of(rows), cache / f"{part}.bank")
             (measure_rules if part == "rules" else measure_two)(report, model, rows)
     report.finish()
 

@@ -78,9 +78,9 @@ def rankers_table(figures: Figures, meta: Meta) -> list[str]:
 
 def fusion_table(figures: Figures, meta: Meta) -> list[str]:
     """What is left of the right document's neurons, rule by rule, beside those of more and more others."""
-    told = [name.removeprefix("kept_at_k").split("_", 1) for name in figures if name.startswith("kept_at_k")]
-    counts = list(dict.fromkeys(one[0] for one in told if len(one) == 2))
-    rules = dict.fromkeys(one[1] for one in told if len(one) == 2)
+    kept = [name.removeprefix("kept_at_k").partition("_") for name in figures if name.startswith("kept_at_k")]
+    counts = list(dict.fromkeys(count for count, _, rule in kept if rule))
+    rules = dict.fromkeys(rule for _, _, rule in kept if rule)
     rows = [(rule, *(written(figures[f"kept_at_k{k}_{rule}"]) for k in counts)) for rule in rules]
     return markdown(("fusion rule", *(f"{k} documents" for k in counts)), rows) if rows else []
 

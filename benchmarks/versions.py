@@ -14,20 +14,17 @@ Not here: what people asked about documents in conflict (ramdocs: `neurag eval`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from common import Report, arguments, code_version
-from invented import PHRASINGS, SENTENCES, companies
+from invented import PHRASINGS, companies, told
 from neurag.answer import Answer
-from neurag.app.progress import EncodeProgress
 from neurag.config import AnswerOptions
 from neurag.evaluation.metrics import match
 from neurag.knowledge.documents import Document
-from neurag.knowledge.pipeline import encode
 from neurag.loading import load_backbone
-from neurag.model import Model
-from quality import own_cache
+from quality import encoded, own_cache
 
 FULL, QUICK = 24, 6
 OLD, NEW = "2019-03-01", "2024-09-15"
@@ -61,8 +58,7 @@ def planted(count: int, seed: int) -> tuple[list[Document], list[Asked]]:
         new = [other.ask[place][1] if place in CHANGED else answer for place, answer in enumerate(old)]
         ids = f"{company.name} {OLD[:4]}", f"{company.name} {NEW[:4]}"
         for name, answers, date in zip(ids, (old, new), (OLD, NEW), strict=True):
-            told = " ".join(s.format(c=company.name, a=a) for s, a in zip(SENTENCES, answers, strict=True))
-            documents.append(Document(told, name, company.name, timestamp=date))
+            documents.append(Document(told(company.name, answers), name, company.name, timestamp=date))
         asked += [
             Asked(phrases[2].format(c=company.name), *facts, *ids)
             for phrases, *facts in zip(PHRASINGS, old, new, strict=True)
@@ -77,11 +73,6 @@ def reported(answer: Answer, one: Asked) -> bool:
     return one.older in place and one.newer in place and place[one.older] != place[one.newer]
 
 
-def share(told: Sequence[bool]) -> float:
-    """How many of them hold."""
-    return sum(told) / len(told)
-
-
 def main() -> None:
     """Encode both versions, and ask."""
     asked = arguments(__doc__)
@@ -90,19 +81,17 @@ def main() -> None:
     documents, questions = planted(count, asked.seed)
     report.meta |= {"model": backbone.name, "documents": len(documents), "questions": len(questions)}
     with own_cache(backbone, f"versions-{count}-{asked.seed}-{code_version()}") as cache:
-        with EncodeProgress() as progress:
-            encode(documents, cache / "versions.bank", progress=progress, backbone=backbone)
-        model = Model.load(bank=cache / "versions.bank", backbone=backbone)
-        told = list(zip(questions, model.answers([one.question for one in questions]), strict=True))
+        model = encoded(backbone, documents, cache / "versions.bank")
+        answers = list(zip(questions, model.answers([one.question for one in questions]), strict=True))
         differ = [one for one in questions if one.changed]
         own = [AnswerOptions(force=((one.newer, 1.0),)) for one in differ]
         known = list(model.answers([one.question for one in differ], own))
     report.add(
-        newest_right=share([match(answer.answer, [one.new]) for one, answer in told if one.changed]),
-        oldest_told=share([match(answer.answer, [one.old]) for one, answer in told if one.changed]),
-        disagreement_reported=share([reported(answer, one) for one, answer in told if one.changed]),
-        false_alarms=share([answer.conflict is not None for one, answer in told if not one.changed]),
-        known=share([match(answer.answer, [one.new]) for one, answer in zip(differ, known, strict=True)]),
+        newest_right=fmean([match(answer.answer, [one.new]) for one, answer in answers if one.changed]),
+        oldest_told=fmean([match(answer.answer, [one.old]) for one, answer in answers if one.changed]),
+        disagreement_reported=fmean([reported(answer, one) for one, answer in answers if one.changed]),
+        false_alarms=fmean([answer.conflict is not None for one, answer in answers if not one.changed]),
+        known=fmean([match(answer.answer, [one.new]) for one, answer in zip(differ, known, strict=True)]),
     )
     report.finish()
 

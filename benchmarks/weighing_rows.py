@@ -11,14 +11,13 @@ held-out document as well. Not here: making neurons of them (`neurag encode`), a
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from common import data_folder, gold_of, held_out, passages_of, plain, read_rows, set_aside, unseen, write_rows
+from common import by_hash, data_folder, gold_of, held_out, passages_of, plain, read_rows, set_aside, unseen, write_rows
 from neurag.evaluation.metrics import match
 
 FILES = ("squad_same_article", "nq_open_oracle")
@@ -41,7 +40,7 @@ def rows_of(
             fits = len(gold) == 1 and (set_aside(gold[0]) if aside else not _held_out(gold[0]))
             if fits and plain(row["question"]) not in reserved and match(gold[0]["text"], row["answers"]):
                 about.setdefault(gold[0]["id"], []).append({**row, "docs": gold})
-        names = sorted(about, key=_hashed if aside else None)
+        names = by_hash(about) if aside else sorted(about)
         if not aside:
             random.Random(seed).shuffle(names)
         taken.append([about[name] for name in names[:count]])
@@ -50,10 +49,6 @@ def rows_of(
 
 def _held_out(doc: Mapping[str, Any]) -> bool:
     return held_out(doc["title"])
-
-
-def _hashed(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def main() -> None:

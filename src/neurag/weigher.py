@@ -62,7 +62,7 @@ class Weigher:
         """Number of the answer to be given, of one at least, and how likely it is right; `score` is S."""
         worth = self.worth(told)
         best = int(worth.argmax())
-        return best, float(1 / (1 + np.exp(-trusted(told[best], worth, score) @ self.trust)))
+        return best, likely(trusted(told[best], worth, score), self.trust)
 
     def save(self, path: Path) -> None:
         """Write JSON aside and swap it in."""
@@ -87,6 +87,11 @@ def trusted(told: Sequence[float] | Array, worth: Array, score: float) -> Array:
     """[F + 3] what tells whether the answer with the most worth is right."""
     first, second = np.sort(np.append(worth, worth.min() - 1))[::-1][:2]
     return np.array([*told, score, first - second, 1.0])
+
+
+def likely(told: Array, trust: Array) -> float:
+    """P, of what `trusted` says."""
+    return float(1 / (1 + np.exp(-told @ trust)))
 
 
 def _shapes(hidden: int) -> tuple[tuple[int, ...], ...]:

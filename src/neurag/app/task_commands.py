@@ -151,9 +151,9 @@ def train_weighing(
     model = Model.load(bank=bank)
     asked = []
     with Meter(errors()) as meter:
+        shown = partial(meter.show, "asking", unit="questions", pace="")
         for path, rows in files:
             try:
-                shown = partial(meter.show, "asking", unit="questions", pace="")
                 asked += choices(model, rows, shown, seen=path is seen)
             except UsageError as error:
                 raise UsageError(f"{path}: {error}") from None

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import UsageError
-from ..weigher import NUMBERS, Weigher, trusted
+from ..weigher import NUMBERS, Weigher, likely, trusted
 from .options import WeighingOptions
 
 RATE, DECAY = 0.02, 0.01
@@ -67,16 +67,26 @@ class WeighingReport:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A question, and the answer given to it by a weigher that did not learn from its document."""
+    """A question, and the worth of its answers to a weigher that did not learn from its document."""
 
     choice: Choice
-    weigher: Weigher
-    best: int
+    worth: np.ndarray
+
+    @property
+    def best(self) -> int:
+        """The answer given."""
+        return int(self.worth.argmax())
 
     @property
     def right(self) -> bool:
         """Whether that answer is."""
         return self.choice.right[self.best]
+
+    @property
+    def trusted(self) -> np.ndarray | None:
+        """What tells whether it is; nothing where neurons were forced."""
+        score = self.choice.score
+        return None if score is None else trusted(self.choice.told[self.best], self.worth, score)
 
 
 def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[Weigher, WeighingReport]:
@@ -91,7 +101,7 @@ def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[
     others = [useful & (torch.tensor(parts) != part) for part in range(options.folds)]
     folds = [_learned(told, there, right, rows, options) for rows in others]
     judged = [
-        _Judged(choice, folds[part], int(folds[part].worth(choice.told).argmax()))
+        _Judged(choice, folds[part].worth(choice.told))
         for choice, part in zip(asked, parts, strict=True)
         if not choice.seen
     ]
@@ -108,11 +118,7 @@ def train_weigher(choices: Sequence[Choice], options: WeighingOptions) -> tuple[
 
 def _trusting(judged: Sequence[_Judged]) -> np.ndarray:
     """u, by logistic regression on the answers given where neurons were not forced."""
-    free = [
-        (trusted(one.choice.told[one.best], one.weigher.worth(one.choice.told), one.choice.score), one.right)
-        for one in judged
-        if one.choice.score is not None
-    ]
+    free = [(known, one.right) for one in judged if (known := one.trusted) is not None]
     if not free:
         return np.zeros(len(NUMBERS) + 3)
     rows = torch.tensor(np.array([row for row, _ in free]))
@@ -135,11 +141,7 @@ def _threshold(
     notices."""
     free = [choice for choice in choices if choice.score is not None]
     answerable, absent = (sum(choice.there is kind for choice in free) for kind in (True, False))
-    told = [
-        (one, replace(one.weigher, trust=trust).chosen(one.choice.told, one.choice.score)[1])
-        for one in judged
-        if one.choice.score is not None
-    ]
+    told = [(one, likely(known, trust)) for one in judged if (known := one.trusted) is not None]
     right = sorted(share for one, share in told if one.choice.there and one.right)
     allowed = int(options.lost * answerable)
     if len(right) <= allowed:
