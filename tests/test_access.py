@@ -12,6 +12,7 @@ import torch
 
 from neurag.config import RANDOM, AnswerOptions, EncodeOptions, RouteOptions
 from neurag.hyper_layer.coarse import CoarseKeys
+from neurag.hyper_layer.held_keys import HeldKeys
 from neurag.hyper_layer.layer import _allowed
 from neurag.hyper_layer.routing import Router, RoutingIndex
 from neurag.knowledge.bank import Bank
@@ -62,12 +63,13 @@ def visible(held, without):
 def kept(index, rows):
     """The index of a bank that never had the other rows."""
     pick = np.flatnonzero(rows)
-    keys = torch.cat([index.of_row(row) for row in pick]) if len(pick) else index.keys[:0]
-    starts = np.concatenate([[0], np.cumsum((index.starts[1:] - index.starts[:-1])[pick])]).astype(np.int64)
+    held = index.keys
+    lengths = np.diff(held.starts)[pick]
+    keys = HeldKeys.of([held.rows(pick).numpy()], [lengths], held.width, held.dtype, whole=True)
     openings = type(index.openings)(index.openings.keys[pick], index.openings.lengths[pick])
     columns = (index.ids, index.document_ids, index.labels, index.timestamps, index.trusts)
     told = [[column[row] for row in pick] for column in columns]
-    return RoutingIndex(*told, starts, keys, index.coarse, openings)  # so few rows are scored exactly
+    return RoutingIndex(*told, keys, index.coarse, openings)  # so few rows are scored exactly
 
 
 def test_hidden_documents_change_no_bit_of_what_is_chosen_and_fused(model):
@@ -145,7 +147,7 @@ def test_no_hidden_row_is_ever_a_candidate_of_the_index(tiny_calibration, monkey
     for _ in range(REQUESTS // 5):
         allowed = drawn.random(count) < drawn.choice([0.12, 0.5, 0.9])
         hidden = np.flatnonzero(~allowed)
-        target = index.of_row(int(drawn.choice(hidden)))[:5].float()  # asks for the very words of a hidden row
+        target = index.keys.row(int(drawn.choice(hidden)))[:5].float()  # asks for the very words of a hidden row
         chosen = router.route(index, target, allowed)
         assert not set(chosen.rows) & set(hidden.tolist())
         if allowed.sum() > 10:

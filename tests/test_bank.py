@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from neurag.config import NeuragError
 from neurag.knowledge.bank import Bank, BankError, Manifest, NeuronRow
-from neurag.knowledge.key_codes import pack, unpack
+from neurag.knowledge.key_codes import code_bytes, decoded, pack, unpack
 from neurag.knowledge.learned import Learned
 
 MANIFEST = Manifest(
@@ -232,13 +232,15 @@ def test_the_index_streams_all_keys(bank):
     for batch in batches:
         assert (batch.lengths.dtype, batch.keys.dtype, batch.positions.dtype) == (
             np.int64,
-            np.float16,
+            np.uint8,
             np.uint16,
         )
-        assert batch.keys.shape == (batch.lengths.sum(), MANIFEST.key_width)
+        assert batch.keys.shape == (batch.lengths.sum(), code_bytes(MANIFEST.key_width))
         assert batch.positions.shape == (batch.lengths.sum(),)
     np.testing.assert_allclose(
-        np.concatenate([batch.keys for batch in batches]), np.concatenate([row.keys for row in rows]), rtol=2e-3
+        np.concatenate([decoded(batch.keys, MANIFEST.key_width) for batch in batches]),
+        np.concatenate([row.keys for row in rows]),
+        rtol=2e-3,
     )
     np.testing.assert_array_equal(
         np.concatenate([batch.positions for batch in batches]),

@@ -5,8 +5,8 @@ are one. Some places are kept for rows that match what the best row leaves unmat
 document is among the candidates. What the pass costs is the memory it reads and writes (docs/routing.md has what
 was tried). Not here: the scores that decide (routing.py).
 
-    >>> coarse = CoarseKeys.of(keys, starts)                      # doctest: +SKIP
-    >>> coarse.candidates(states, yardstick.best, rows, 64)    # doctest: +SKIP
+    >>> coarse = CoarseKeys((block(keys, starts, torch.float32),))    # doctest: +SKIP
+    >>> coarse.candidates(states, yardstick.best, rows, 64)           # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -36,20 +36,16 @@ BLOCK = 256
 class CoarseKeys:
     """A few keys in place of all, for N rows."""
 
-    keys: PackedMatrix
-    """[KEYS * N, WIDTH], the first key of every row, then the second ...: unit vectors, zeros where a row has fewer."""
-
-    @classmethod
-    def of(cls, keys: Tensor, starts: np.ndarray) -> CoarseKeys:
-        """From the keys [sum n_i, key_width] of all rows, each row's most salient first, and where rows start."""
-        return cls(PackedMatrix(pooled(keys, starts).flatten(0, 1)))
+    blocks: tuple[PackedMatrix, ...]
+    """[KEYS * N_b, WIDTH] each, of one batch of rows after the other (`block`): no copy of all is ever made."""
 
     def candidates(self, states: Tensor, telling: Tensor, rows: np.ndarray, count: int) -> np.ndarray:
         """The `count` most promising of `rows`, ascending. `states` [T, key_width] are the question's tokens and
         `telling` [T] what each could tell; weighting by it stands in for the chance correction."""
         tokens = telling.topk(min(TOKENS, len(telling))).indices
-        leading = torch.nn.functional.normalize(states[tokens, : self.keys.shape[1]], dim=-1)
-        matched = _maximum(self.keys(leading).reshape(len(tokens), KEYS, -1)).float().clamp(min=0) ** 2  # [T, N]
+        leading = torch.nn.functional.normalize(states[tokens, : self.blocks[0].shape[1]], dim=-1)
+        best = [_maximum(keys(leading).reshape(len(tokens), KEYS, -1)) for keys in self.blocks]
+        matched = torch.cat(best, 1).float().clamp(min=0) ** 2  # [T, N]
         if len(rows) < matched.shape[1]:
             matched = matched[:, torch.from_numpy(rows)]
         scores = telling[tokens] @ matched
@@ -61,14 +57,21 @@ class CoarseKeys:
         return found
 
 
-def pooled(keys: Tensor, starts: np.ndarray) -> Tensor:
-    """KEYS keys [KEYS, N, WIDTH] for each of N rows from all of theirs; the arguments are those of `CoarseKeys.of`."""
+def block(keys: Tensor, starts: np.ndarray, dtype: torch.dtype) -> PackedMatrix:
+    """Some rows' coarse keys, the first of every row, then the second ...: unit vectors, zeros where a row has fewer.
+    From all their keys [sum n_i, key_width], each row's most salient first, and where rows start; `dtype` is the
+    format of the products."""
+    return PackedMatrix(pooled(keys, starts, dtype).flatten(0, 1))
+
+
+def pooled(keys: Tensor, starts: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """KEYS keys [KEYS, N, WIDTH] for each of N rows from all of theirs; the arguments are those of `block`."""
     width = min(WIDTH, keys.shape[1])
-    rows = [keys[start:end, :width].float() for start, end in pairwise(starts)]
-    made = torch.zeros(KEYS, len(rows), width, dtype=keys.dtype)
-    for first in range(0, len(rows), BLOCK):
-        block = torch.nn.utils.rnn.pad_sequence(rows[first : first + BLOCK], batch_first=True)
-        made[:, first : first + BLOCK] = _pool(torch.nn.functional.normalize(block, dim=-1)).to(keys.dtype)
+    made = torch.zeros(KEYS, len(starts) - 1, width, dtype=dtype)
+    for first in range(0, len(starts) - 1, BLOCK):
+        rows = [keys[start:end, :width].float() for start, end in pairwise(starts[first : first + BLOCK + 1])]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        made[:, first : first + BLOCK] = _pool(torch.nn.functional.normalize(padded, dim=-1)).to(dtype)
     return made
 
 

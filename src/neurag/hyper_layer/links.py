@@ -16,6 +16,7 @@ what a link is worth against a match with the question (routing.py, `RouteOption
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class Openings:
     """The keys of the first tokens of N rows."""
 
     keys: Tensor
-    """[N, TOKENS, key_width] unit vectors, zeros where a row is shorter."""
+    """float16 [N, TOKENS, key_width] unit vectors, zeros where a row is shorter."""
     lengths: Tensor
     """[N] tokens that are there, at least 1."""
 
@@ -42,17 +43,25 @@ class Openings:
         """From the keys [sum n_i, key_width] of all rows, their positions in the text, and where rows start."""
         first = np.flatnonzero(positions < TOKENS)
         rows = np.searchsorted(starts, first, side="right") - 1
-        made = torch.zeros(len(starts) - 1, TOKENS, keys.shape[1], dtype=keys.dtype)
-        made[torch.from_numpy(rows), torch.from_numpy(positions[first].astype(np.int64))] = keys[
-            torch.from_numpy(first)
-        ]
+        made = torch.zeros(len(starts) - 1, TOKENS, keys.shape[1], dtype=torch.float16)
+        made[torch.from_numpy(rows), torch.from_numpy(positions[first].astype(np.int64))] = keys[first].half()
         lengths = np.bincount(rows, minlength=len(starts) - 1).clip(1)
         return cls(made, torch.from_numpy(lengths).float())
+
+    @classmethod
+    def none(cls, key_width: int) -> Openings:
+        """Those of no rows."""
+        return cls(torch.zeros(0, TOKENS, key_width, dtype=torch.float16), torch.zeros(0))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Openings]) -> Openings:
+        """Those of the rows of all parts, of which there must be one, one after the other."""
+        return cls(torch.cat([part.keys for part in parts]), torch.cat([part.lengths for part in parts]))
 
     def mentioned(self, keys: Tensor, rows: np.ndarray) -> np.ndarray:
         """l of `rows` [M] in the row whose keys are [n, key_width]: float32 [M] in 0..1."""
         chosen = torch.from_numpy(rows)
-        similar = self.keys[chosen].flatten(0, 1) @ keys.to(self.keys.dtype).T  # [M * TOKENS, n]
+        similar = self.keys[chosen].flatten(0, 1).to(keys.dtype) @ keys.T  # [M * TOKENS, n]
         best = similar.float().amax(1).reshape(len(rows), TOKENS)
         clear = ((best - CHANCE) / (1 - CHANCE)).clamp(0, 1)
         told: np.ndarray = (clear.sum(1) / self.lengths[chosen]).numpy()

@@ -95,7 +95,7 @@ def hear(layer: HyperLayer, firing: Firing) -> Heard:
     known = [(row, weight, stored) for (row, weight), stored in held if stored]
     texts = []
     for row, _, stored in known:
-        keys = firing.index.of_row(row)
+        keys = firing.index.keys.row(row)
         similar = (states.to(keys.dtype) @ keys.T).float()
         matched = yardstick.surprise(similar, torch.full((len(keys),), float(WINDOWS[1])))
         texts.append(_Text(stored.text, _sentence_spans(stored.text), _centres(layer, stored), matched.numpy()))

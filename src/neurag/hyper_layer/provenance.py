@@ -81,7 +81,7 @@ def likelihoods(
 def matches(layer: HyperLayer, firing: Firing, row: int) -> tuple[list[float], list[int]]:
     """For each token of the question what it adds to the row's score S, and which of the row's keys it matched best."""
     states = asked_states(firing)
-    keys = firing.index.of_row(row)
+    keys = firing.index.keys.row(row)
     if not len(keys) or not len(states):
         return [0.0] * len(states), [0] * len(states)
     yardstick = layer.router.yardstick(states)
@@ -153,5 +153,5 @@ def stored_rows(layer: HyperLayer, firing: Firing, rows: Sequence[int]) -> list[
     """Rows as the bank has them now; None for one that is gone or was replaced since the question came."""
     names = [firing.index.ids[row] for row in rows]
     held = layer.bank.texts(names)
-    counts = {name: len(firing.index.of_row(row)) for name, row in zip(names, rows, strict=True)}
+    counts = {name: len(firing.index.keys.row(row)) for name, row in zip(names, rows, strict=True)}
     return [held[name] if name in held and len(held[name].positions) == counts[name] else None for name in names]

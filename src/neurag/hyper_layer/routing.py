@@ -29,33 +29,28 @@ from ..config import RouteOptions
 from ..knowledge.bank import IndexBatch
 from ..knowledge.calibration import Calibration
 from ..knowledge.chance import NEUTRAL, Yardstick
+from ..knowledge.key_codes import decoded
 from ..knowledge.states import span_states
 from ..packing import PackedMatrix
 from ..prompts import question_prompt
-from .coarse import CoarseKeys
+from .coarse import CoarseKeys, block
 from .conflicts import SIDES, Standing, competing, known_policy, settle
+from .held_keys import HeldKeys
 from .links import Openings
 
 
 @dataclass(frozen=True)
 class RoutingIndex:
-    """The keys of a bank, laid out for scoring. N rows (chunks), keys concatenated in row order."""
+    """What is known of a bank's N rows (chunks), laid out for scoring."""
 
     ids: list[str]
     document_ids: list[str]
     labels: list[frozenset[str]]
     timestamps: list[str]
     trusts: list[float | None]
-    starts: np.ndarray
-    """[N + 1] first key of each row."""
-    keys: Tensor
-    """[sum n_i, key_width] in the format of the products."""
+    keys: HeldKeys
     coarse: CoarseKeys
     openings: Openings
-
-    def of_row(self, row: int) -> Tensor:
-        """[n_i, key_width] keys of one row."""
-        return self.keys[self.starts[row] : self.starts[row + 1]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,8 +90,10 @@ class Router:
         timestamps: list[str] = []
         trusts: list[float | None] = []
         lengths: list[np.ndarray] = []
-        positions: list[np.ndarray] = []
-        keys: list[Tensor] = []
+        keys: list[np.ndarray] = []
+        coarse: list[PackedMatrix] = []
+        width = self.calibration.whiten.shape[1]
+        openings = [Openings.none(width)]
         for batch in batches:
             ids += batch.ids
             documents += batch.document_ids
@@ -104,22 +101,14 @@ class Router:
             timestamps += batch.timestamps
             trusts += batch.trusts
             lengths.append(batch.lengths)
-            positions.append(batch.positions)
-            keys.append(torch.from_numpy(batch.keys.copy()).to(dtype))
-        starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else np.zeros(1, np.int64)
-        width = self.calibration.whiten.shape[1]
-        joined = torch.cat(keys) if keys else torch.zeros(0, width, dtype=dtype)
-        return RoutingIndex(
-            ids,
-            documents,
-            labels,
-            timestamps,
-            trusts,
-            starts.astype(np.int64),
-            joined,
-            CoarseKeys.of(joined, starts),
-            Openings.of(joined, np.concatenate([*positions, np.zeros(0, np.uint16)]), starts),
-        )
+            keys.append(batch.keys.copy())  # a view would keep all that was read with it in memory
+            unpacked = torch.from_numpy(decoded(keys[-1], width))
+            starts = np.concatenate([[0], np.cumsum(batch.lengths)])
+            coarse.append(block(unpacked, starts, dtype))
+            openings.append(Openings.of(unpacked, batch.positions, starts))
+        held = HeldKeys.of(keys, lengths, width, dtype, whole=len(ids) <= self.options.exact_below)
+        columns = (ids, documents, labels, timestamps, trusts)
+        return RoutingIndex(*columns, held, CoarseKeys(tuple(coarse)), Openings.joined(openings))
 
     @torch.no_grad()
     def route(
@@ -154,11 +143,9 @@ class Router:
 
     def _exact(self, index: RoutingIndex, states: Tensor, yardstick: Yardstick, rows: np.ndarray) -> Tensor:
         """r for every query token and every row in `rows`: [T, M]."""
-        lengths = index.starts[rows + 1] - index.starts[rows]
+        lengths = index.keys.starts[rows + 1] - index.keys.starts[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        keys = index.keys
-        if len(rows) < len(index):  # whole rows are copied faster than single keys are gathered
-            keys = torch.cat([index.of_row(row) for row in rows])
+        keys = index.keys.rows(rows)
         similar = (states.to(keys.dtype) @ keys.T).float().numpy()
         best = np.maximum.reduceat(similar, offsets, axis=1)
         return yardstick.surprise(torch.from_numpy(best), torch.from_numpy(lengths).float())
@@ -210,7 +197,7 @@ class Router:
         """What being mentioned in the row chosen first adds to each row's value, [M]; other documents only."""
         lead = int(rows[first])
         other = np.array([index.document_ids[row] != index.document_ids[lead] for row in rows], np.float32)
-        linked: np.ndarray = self.options.link * other * index.openings.mentioned(index.of_row(lead), rows)
+        linked: np.ndarray = self.options.link * other * index.openings.mentioned(index.keys.row(lead), rows)
         return linked
 
 

@@ -182,7 +182,7 @@ class Bank:
         ):
             self._table.delete((col("document_id") == lit(document_id)) & (col("chunk_index") >= lit(chunks)))
 
-    def index(self, batch_rows: int = 2048) -> Iterator[IndexBatch]:
+    def index(self, batch_rows: int = 1024) -> Iterator[IndexBatch]:
         """Stream what routing needs of all rows of one version, at most `batch_rows` at a time."""
         names = ["id", "document_id", "labels", "timestamp", "trust", "key_count", "keys", "positions"]
         for batch in self._stream(names, batch_rows):

