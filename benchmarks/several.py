@@ -73,15 +73,12 @@ def measure_rules(report: Report, model: Model, rows: Rows) -> None:
     show(f"Kept of {alone:.3f}, {len(rows)} questions", ("rule", *(f"K = {k}" for k in ACTIVE)), table)
 
 
-def two_documents(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Rows about two documents, one of them at least unseen, with these documents only: `count` of each set."""
-    made = []
-    for stem in TWO:
-        told = ({**row, "docs": gold_of(row)} for row in read_rows(folder, stem))
-        free = stem in UNTRAINED_SETS
-        two = (row for row in told if len(row["docs"]) == 2 and (free or any(map(unseen, row["docs"]))))
-        made += [row for row in two if any(match(doc["text"], row["answers"]) for doc in row["docs"])][:count]
-    return made
+def two_documents(folder: Path, stem: str, count: int) -> list[dict[str, Any]]:
+    """The first rows of a set about two documents, one of them at least unseen, with these documents only."""
+    told = ({**row, "docs": gold_of(row)} for row in read_rows(folder, stem))
+    free = stem in UNTRAINED_SETS
+    two = (row for row in told if len(row["docs"]) == 2 and (free or any(map(unseen, row["docs"]))))
+    return [row for row in two if any(match(doc["text"], row["answers"]) for doc in row["docs"])][:count]
 
 
 def measure_two(report: Report, model: Model, rows: Rows) -> None:
@@ -104,7 +101,7 @@ def main() -> None:
     report.meta |= {"model": backbone.name, "sets": {}}
     every = {
         "rules": [row for stem in SETS for row in passages(folder, stem, count)],
-        "two": two_documents(folder, count),
+        "two": [row for stem in TWO for row in two_documents(folder, stem, count)],
     }
     with own_cache(backbone, f"several-{count}-{code_version()}") as cache:
         for part in asked.only or PARTS:

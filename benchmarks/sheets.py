@@ -25,6 +25,7 @@ from tables import (
     rankers_table,
     recall_table,
     robustness_table,
+    steps_table,
 )
 from targets import Figures, measured, target
 
@@ -138,6 +139,15 @@ SHEETS: Mapping[str, Sheet] = {
             "reroute_gain": "what that adds",
         },
         detail=fusion_table,
+    ),
+    "steps": Sheet(
+        {
+            "gained": "questions that only steps answer",
+            "lost": "questions that only asking at once answers",
+            "seconds_vs_direct": "a question's time with steps over that without (median)",
+        },
+        size=lambda meta: f"{sum(meta['sets'].values())} questions, {meta['documents']} documents",
+        detail=steps_table,
     ),
     "growth": Sheet(
         {

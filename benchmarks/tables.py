@@ -85,6 +85,15 @@ def fusion_table(figures: Figures, meta: Meta) -> list[str]:
     return markdown(("fusion rule", *(f"{k} documents" for k in counts)), rows) if rows else []
 
 
+def steps_table(figures: Figures, meta: Meta) -> list[str]:
+    """Match of every system on every set, and how many questions were answered in steps."""
+    rows = []
+    for stem, count in meta.get("sets", {}).items():
+        told = (f"{figures[name]:.2f}" for name in (*(f"match_{s}_{stem}" for s in meta["systems"]), f"taken_{stem}"))
+        rows.append((stem, f"{count}", *told))
+    return markdown(("set", "questions", *meta["systems"], "in steps"), rows) if rows else []
+
+
 def growth_table(figures: Figures, meta: Meta) -> list[str]:
     """Match by size of the bank."""
     rows = [

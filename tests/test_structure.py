@@ -17,6 +17,7 @@ FLOORS = [
     {"tasks"},
     {"hyper_layer"},
     {"reply"},
+    {"chaining"},
     {"model", "robust"},
     {"evaluation"},
     {"demo"},

@@ -125,6 +125,15 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One of the questions that were asked one after the other in place of the one that was put."""
+
+    question: str
+    answer: str
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer with its provenance."""
 
@@ -143,14 +152,18 @@ class Answer:
     confidence: float | None = None
     """How likely it is right, 0..1, as learned on other questions (weigher.py); None where nothing was weighed, or not
     by a trained weigher."""
+    steps: tuple[Step, ...] = ()
+    """Where the question was answered in steps (chaining.py): each of them; the last one's answer is this one."""
 
     def to_json(self) -> dict[str, Any]:
-        """The public shape: answer, abstained, mode, neurons, conflict, timing; explanation where there is one."""
+        """The public shape: answer, abstained, mode, neurons, conflict, timing; explanation, steps where there are."""
         out = asdict(self)
         del out["ranked"]
         out["neurons"] = [asdict(n) for n in self.neurons]
         if self.explanation is None:
             del out["explanation"]
+        if not self.steps:
+            del out["steps"]
         return out
 
 

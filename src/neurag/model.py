@@ -18,9 +18,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from .answer import Answer, Conflict, Timing, declines
+from .answer import Answer, Conflict, Step, Timing, declines
 from .backbone import Backbone
 from .branching import begin, branches
+from .chaining import Way, best_ways, chains, descriptions
 from .choosing import prefers
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
@@ -123,9 +124,10 @@ class Model:
 
     def _complete(self, replies: Sequence[Reply]) -> None:
         """Answer side by side: what is read or said alone, what neurons say beside it, and which of them is given."""
-        for together in (replies, [reply.second for reply in replies if reply.second]):
+        for together in ([reply.second for reply in replies if reply.second], replies):
             self._weigh([reply for reply in together if reply.weighed])
-            for _ in self._write([reply for reply in together if not reply.weighed]):
+            self._chain([reply for reply in together if chains(reply)])
+            for _ in self._write([self._reread(reply) for reply in together if not reply.weighed]):
                 pass
         self._choose(replies)
 
@@ -151,6 +153,33 @@ class Model:
                 tokens = best.tokens
             reply.give(tokens[: options.max_new_tokens], time.perf_counter() - start, self.backbone)
             firing.path = [firing.first] * (len(reply.tokens) + 1)  # all branches passed here
+
+    def _chain(self, replies: Sequence[Reply]) -> None:
+        """Ask for what the questions describe, then with the answers in place, and keep what is likelier right."""
+        start = time.perf_counter()
+        described = [(reply, one) for reply in replies for one in descriptions(reply.question)]
+        firsts = self._alone([(one.asked, reply.options) for reply, one in described])
+        ways = best_ways([Way(*told, first) for told, first in zip(described, firsts, strict=True)])
+        for way, last in zip(ways, self._alone([(way.question, way.reply.options) for way in ways]), strict=True):
+            way.reply.follow((way.first, last), way.certainty(last))
+        spent = time.perf_counter() - start
+        for reply in {id(reply): reply for reply, _ in described}.values():
+            reply.last += spent
+
+    def _alone(self, asked: Sequence[tuple[str, AnswerOptions]]) -> list[Reply]:
+        """Questions to the neurons, answered side by side."""
+        made = [self._reply(*one) for one in asked]
+        for start in range(0, len(made), BATCH):
+            self._weigh(made[start : start + BATCH])
+        return made
+
+    def _reread(self, reply: Reply) -> Reply:
+        """In the mode hybrid, where the neurons went in steps: passages for the last step's question."""
+        if reply.second and reply.second.steps:
+            question, options = reply.second.final.question, reply.options
+            passages = self._retrieve(question, options)
+            reply.prompt = question_prompt(self._speaker("hybrid"), question, passages, options.max_new_tokens)
+        return reply
 
     def considered(
         self, questions: Sequence[str], options: Sequence[AnswerOptions], batch: int = BATCH
@@ -222,30 +251,26 @@ class Model:
         return self.bank
 
     def _answer(self, reply: Reply) -> Answer:
-        asked, options = reply.second or reply, reply.options
-        firing = asked.firing
-        disagreement, checking = self._checked(asked, reply.said)
-        routing = firing.seconds if firing else 0.0
-        before, after = reply.prepared + reply.first, reply.last - reply.first + checking
-        if reply.second:  # the neurons are asked when the passages have been read
-            after += asked.prepared + asked.last - routing + reply.choosing
-        else:
-            before -= routing
-        timing = Timing(
-            prefill_s=before,
-            routing_s=routing,
-            decode_s=after,
-            prompt_tokens=len(reply.prompt.ids),
-        )
-        neurons = fired(firing, self._layer(options.route)) if firing else ()
+        neural, options = reply.second or reply, reply.options
+        last, firing = neural.final, neural.firing
+        layer = self._layer(options.route) if firing else None
+        disagreement, checking = self._checked(last, reply.said)
         free = firing is not None and options.mode == "neurag" and not options.force
-        abstained = (free and (reply.silent or self._unsure(reply))) or declines(reply.said)
-        ranked = self._layer(options.route).ranking(firing, options.ranked) if firing and options.ranked else ()
         why = None
-        if firing and options.explain:
-            why = explain(self._layer(options.route), firing, asked.prompt, asked.question, asked.tokens)
-        told = reply.confidence
-        return Answer(reply.said, options.mode, abstained, neurons, disagreement, timing, ranked, why, told)
+        if layer and last.firing and options.explain:
+            why = explain(layer, last.firing, last.prompt, last.question, last.tokens)
+        return Answer(
+            reply.said,
+            options.mode,
+            abstained=(free and (reply.silent or self._unsure(reply))) or declines(reply.said),
+            neurons=fired(neural, layer) if layer else (),
+            conflict=disagreement,
+            timing=_timing(reply, checking),
+            ranked=layer.ranking(firing, options.ranked) if layer and firing and options.ranked else (),
+            explanation=why,
+            confidence=reply.confidence,
+            steps=tuple(Step(one.question, one.said, one.confidence or 0.0) for one in neural.steps),
+        )
 
     def _unsure(self, reply: Reply) -> bool:
         """Whether the answer is too likely wrong to be one."""
@@ -267,3 +292,15 @@ class Model:
         answers = [answer if stated(answer, text) else "" for answer, text in zip(told, texts, strict=True)]
         found = conflict(answers, sources, said, options.route.conflict)
         return found, time.perf_counter() - start
+
+
+def _timing(reply: Reply, checking: float) -> Timing:
+    """Where the time of a question went; `checking`: seconds spent on asking each document that competes."""
+    neural = reply.second or reply
+    routing = neural.firing.seconds if neural.firing else 0.0
+    before, after = reply.prepared + reply.first, reply.last - reply.first + checking
+    if reply.second:  # the neurons are asked beside the passages
+        after += neural.prepared + neural.last - routing + reply.choosing
+    else:
+        before -= routing
+    return Timing(before, routing, after, len(reply.prompt.ids))

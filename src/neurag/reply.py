@@ -44,6 +44,8 @@ class Reply:
     """The answers that were weighed."""
     confidence: float | None = None
     """How likely the one that was chosen is right, if that was learned."""
+    steps: tuple[Reply, ...] = ()
+    """The questions that were asked in its place (chaining.py): the last one's answer is given."""
 
     @property
     def said(self) -> str:
@@ -73,6 +75,16 @@ class Reply:
         return max(self.firing.first.scores, default=0.0) if self.firing else 0.0
 
     @property
+    def final(self) -> Reply:
+        """The question whose answer is given: this one, or its last step."""
+        return self.steps[-1] if self.steps else self
+
+    @property
+    def leader(self) -> int | None:
+        """Row of the best neuron, if there is one."""
+        return self.firing.first.rows[0] if self.firing and self.firing.first.rows else None
+
+    @property
     def silent(self) -> bool:
         """Whether no neuron had anything to say."""
         return self.firing is None or self.firing.routed.abstained
@@ -94,17 +106,27 @@ class Reply:
         self.tokens = list(tokens)
         self.shown = backbone.tokenizer.decode(self.tokens, skip_special_tokens=True).rstrip("\ufffd")
 
+    def follow(self, steps: tuple[Reply, ...], confidence: float) -> None:
+        """Give the answer of the last of these steps, if it is likelier right than what there is."""
+        if confidence > (self.confidence or 0.0):
+            self.steps, self.confidence = steps, confidence
+            self.tokens, self.shown = steps[-1].tokens, steps[-1].shown
 
-def fired(firing: Firing, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
-    """The neurons of the first choice that had a say, with their texts."""
-    chosen = [(row, weight) for row, weight in acting(firing.first) if row >= 0]
-    index = firing.index
-    told = layer.bank.texts([index.ids[row] for row, _ in chosen])
-    out = []
-    for row, weight in chosen:
-        title, text = told[index.ids[row]][:2] if index.ids[row] in told else ("", "")
-        out.append(FiredNeuron(index.document_ids[row], title, round(weight, 4), text))
-    return tuple(out)
+
+def fired(reply: Reply, layer: HyperLayer) -> tuple[FiredNeuron, ...]:
+    """The neurons of the first choice that had a say, with their texts; of an answer in steps those of every step, each
+    once, at its strongest."""
+    found: dict[str, FiredNeuron] = {}
+    for firing in (step.firing for step in reply.steps or (reply,) if step.firing):
+        index = firing.index
+        chosen = [(row, weight) for row, weight in acting(firing.first) if row >= 0]
+        told = layer.bank.texts([index.ids[row] for row, _ in chosen])
+        for row, weight in chosen:
+            name = index.ids[row]
+            title, text = told[name][:2] if name in told else ("", "")
+            if name not in found or weight > found[name].weight:
+                found[name] = FiredNeuron(index.document_ids[row], title, round(weight, 4), text)
+    return tuple(found.values())
 
 
 def sources_of(firing: Firing, layer: HyperLayer) -> tuple[list[Source], list[str]]:

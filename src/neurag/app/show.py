@@ -20,7 +20,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..answer import Answer, Conflict, FiredNeuron, Source, declines
+from ..answer import Answer, Conflict, FiredNeuron, Source, Step, declines
 from ..config import BATCH
 from ..knowledge.documents import clean_text
 from .explain import show_explanation
@@ -66,12 +66,23 @@ def show_answer(console: Console, answer: Answer, explain: bool = False, said: b
         unsure = answer.confidence is not None
         told = f"{UNSURE} ({answer.confidence:.0%} likely right)" if unsure else NO_NEURON
         console.print(Text(told, style="yellow"), soft_wrap=True)
+    if answer.steps:
+        show_steps(console, answer.steps)
     if answer.conflict:
         show_conflict(console, answer.conflict)
     if answer.neurons:
         console.print(neuron_table(answer.neurons))
     if explain:
         _explain(console, answer)
+
+
+def show_steps(console: Console, steps: Sequence[Step]) -> None:
+    """Show what was asked one after the other, what was answered, and how likely that is right."""
+    console.print(Text("asked in steps:", style="dim"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for step in steps:
+        table.add_row(*_texts(step.question, step.answer), f"{step.confidence:.0%}")
+    console.print(table)
 
 
 def show_conflict(console: Console, conflict: Conflict) -> None:

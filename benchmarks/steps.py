@@ -1,0 +1,100 @@
+"""Steps: questions about two documents, answered in steps and at once, beside RAG; and what steps cost elsewhere.
+
+Questions about two documents (HotpotQA, 2WikiMultihopQA; several.py), and about one (SQuAD, Natural Questions;
+knowledge.py), to one bank of all their documents, as a user asks them.
+- match_SYSTEM_SET: `direct` is NeuRAG without steps, `steps` with them (the default), `rag` BM25's first five passages
+  read at once by the backbone with the task adapter, `hybrid` passages and neurons with steps.
+- taken_SET: questions that were answered in steps. gained, lost: questions that only the one or the other of steps and
+  direct answers rightly, of all sets together. seconds_vs_direct: a question's time with steps over that without, the
+  two taking turns.
+Not here: single neurons of two documents at once (several.py).
+
+    python benchmarks/steps.py [--quick] [--passages N] [--data DIR] [--json OUT]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from common import Report, arguments, code_version, data_folder, interleaved, passages_of, show
+from knowledge import SETS, documents_of, passages
+from neurag.config import AnswerOptions
+from neurag.evaluation.metrics import match
+from neurag.loading import load_backbone
+from neurag.model import Model
+from quality import encoded, own_cache
+from several import TWO, two_documents
+
+FULL, QUICK = 50, 8
+"""Questions of each of TWO, and passages of each of SETS."""
+READ = 24
+"""The first questions of each of TWO, which were read when the rules were written, and are not asked."""
+TIMED = 6
+"""Questions of each set that are timed."""
+SYSTEMS: Mapping[str, AnswerOptions] = {
+    "direct": AnswerOptions(chain=False),
+    "steps": AnswerOptions(),
+    "rag": AnswerOptions(mode="rag", passages=5),
+    "hybrid": AnswerOptions(mode="hybrid", passages=5),
+}
+Rows = Sequence[Mapping[str, Any]]
+
+
+def questions(folder: Path, count: int) -> dict[str, Rows]:
+    """The rows of each set."""
+    two: dict[str, Rows] = {stem: two_documents(folder, stem, READ + count)[READ:] for stem in TWO}
+    return two | {stem: passages(folder, stem, count) for stem in SETS}
+
+
+def measure(report: Report, model: Model, stem: str, rows: Rows) -> tuple[int, int]:
+    """All systems on one set; questions gained and lost by steps."""
+    right = {}
+    for name, options in SYSTEMS.items():
+        told = list(model.answers([row["question"] for row in rows], options))
+        right[name] = [bool(match(answer.answer, row["answers"])) for answer, row in zip(told, rows, strict=True)]
+        report.add(**{f"match_{name}_{stem}": fmean(right[name])})
+        if name == "steps":
+            report.add(**{f"taken_{stem}": fmean(bool(answer.steps) for answer in told)})
+    pairs = list(zip(right["steps"], right["direct"], strict=True))
+    return sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+
+
+def seconds(model: Model, asked: Sequence[str]) -> float:
+    """A question's time with steps over that without."""
+    ratios = []
+    for question in asked:
+        told = interleaved(
+            {name: lambda q=question, n=name: model.answer(q, SYSTEMS[n]) for name in ("direct", "steps")}, 1
+        )
+        ratios.append(told["steps"] / told["direct"])
+    return median(ratios)
+
+
+def main() -> None:
+    """Encode, ask every system, and time."""
+    asked = arguments(__doc__, count="passages")
+    report, folder, backbone = Report(asked), data_folder(asked.data), load_backbone()
+    count = asked.passages or (QUICK if asked.quick else FULL)
+    sets = questions(folder, count)
+    every = [row for rows in sets.values() for row in rows]
+    report.meta |= {"model": backbone.name, "documents": len(passages_of(every)), "systems": list(SYSTEMS)}
+    report.meta["sets"] = {stem: len(rows) for stem, rows in sets.items()}
+    with own_cache(backbone, f"steps-{count}-{code_version()}") as cache:
+        model = encoded(backbone, documents_of(every), cache / "steps.bank")
+        changes = [measure(report, model, stem, rows) for stem, rows in sets.items()]
+        timed = [row["question"] for rows in sets.values() for row in rows[:TIMED]]
+        report.add(
+            gained=sum(gained for gained, _ in changes),
+            lost=sum(lost for _, lost in changes),
+            seconds_vs_direct=seconds(model, timed),
+        )
+    table = [(stem, *(report.figures[f"match_{name}_{stem}"] for name in SYSTEMS)) for stem in sets]
+    show(f"{len(every)} questions", ("set", *SYSTEMS), table)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

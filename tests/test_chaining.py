@@ -1,0 +1,161 @@
+"""Questions that describe what they ask about are asked in steps, where that is likelier right."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from neurag.app.show import show_answer
+from neurag.chaining import FIRSTS, LASTS, descriptions
+from neurag.config import AnswerOptions
+from neurag.hyper_layer.routing import Routed
+from neurag.model import Model
+
+DOCUMENTS = [
+    {"id": "valve", "title": "The valve", "text": "The valve is made in a shop in Oskerby. It has 17 parts."},
+    {"id": "oskerby", "title": "The Oskerby shop", "text": "The Oskerby shop is led by Ada Brindle."},
+]
+QUESTION = "Who leads the shop where the valve is made?"
+FIRST, LAST = "What is the shop where the valve is made?", "Who leads Oskerby?"
+SAID = {QUESTION: ("Oskerby", 0.3, 0), FIRST: ("Oskerby", 0.8, 0), LAST: ("Ada Brindle", 0.9, 1)}
+"""What a question is answered with, how sure, and by which row."""
+
+
+@pytest.mark.parametrize(
+    ("question", "described"),
+    [
+        (QUESTION, ["the shop where the valve is made"]),
+        ("In which village was the first apprentice of the Works born?", ["the first apprentice of the Works"]),
+        ("Which country the director of film The Buddy Games is from?", ["the director of film The Buddy Games"]),
+        ("Why did Maria Of Staritsa's father die?", ["Maria Of Staritsa's father"]),
+        ("Where was Ada von Brindle (1899–1977)'s wife born?", ["Ada von Brindle (1899–1977)'s wife"]),
+        ("When was the place of birth of the author of Solbrand founded?", ["the author of Solbrand"]),
+        ("What is the name of the mill in Oskerby?", []),  # nothing else is asked about it
+        ("Who runs the old mill?", []),
+        ("Where?", []),
+        ("Who leads the shop where " + 100 * "very " + "good valves are made?", []),
+        ("the", []),
+    ],
+)
+def test_what_a_question_describes(question, described):
+    found = [one.text for one in descriptions(question)]
+    assert all(text in found for text in described)
+    assert bool(found) is bool(described)
+
+
+@given(
+    st.one_of(st.text(), st.lists(st.sampled_from("the of was Ada's is Who 's ? born , where".split())).map(" ".join))
+)
+def test_any_question_is_cut_and_put_together_again(question):
+    found = descriptions(question)
+    assert len(found) <= FIRSTS
+    for one in found:
+        assert one.filled(one.text) == question
+        assert one.text == one.text.strip() and one.text in one.asked
+        assert one.question[: one.start].strip()  # there is something in front of it
+
+
+@pytest.fixture(scope="module")
+def whole(model_of):
+    return model_of(DOCUMENTS, batch=2)
+
+
+@pytest.fixture
+def asked(whole, monkeypatch):
+    """A model that says what SAID says, and the questions it was asked."""
+    questions: list[str] = []
+
+    def weigh(self, replies):
+        for reply in replies:
+            questions.append(reply.question)
+            said, reply.confidence, row = SAID.get(reply.question, ("nothing", 0.01, 0))
+            routed = Routed((row,), (0.9,), (1.0,))
+            reply.firing.path, reply.firing.routed = [routed], routed
+            reply.give(self.backbone.tokenizer(said, add_special_tokens=False).input_ids, 0.5, self.backbone)
+
+    monkeypatch.setattr(Model, "_weigh", weigh)
+    whole.asked = questions
+    return whole
+
+
+def test_two_steps_are_taken_where_they_are_likelier_right(asked):
+    answer = asked.answer(QUESTION)
+    assert answer.answer == "Ada Brindle"
+    assert answer.confidence == pytest.approx(0.72)
+    assert [(step.question, step.answer, step.confidence) for step in answer.steps] == [
+        (FIRST, "Oskerby", 0.8),
+        (LAST, "Ada Brindle", 0.9),
+    ]
+    assert [neuron.doc_id for neuron in answer.neurons] == ["valve", "oskerby"]
+    assert not answer.abstained
+    assert answer.to_json()["steps"][0] == {"question": FIRST, "answer": "Oskerby", "confidence": 0.8}
+    assert asked.asked[:1] == [QUESTION] and asked.asked.count(LAST) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {QUESTION: ("Oskerby", 0.73, 0)},  # the first answer is likelier
+        {QUESTION: ("Oskerby", 0.85, 0)},  # and so likely that nothing else is asked
+        {FIRST: ("Oskerby", 0.2, 0)},
+        {FIRST: ("valve", 0.9, 0)},  # which the question says already
+        {LAST: ("Ada Brindle", 0.9, 0)},  # by the neuron that gave the first answer
+        {LAST: ("Oskerby", 0.9, 1)},
+    ],
+    ids=str,
+)
+def test_else_the_question_is_answered_as_it_was(asked, monkeypatch, changed):
+    for question, said in changed.items():
+        monkeypatch.setitem(SAID, question, said)
+    answer = asked.answer(QUESTION)
+    assert (answer.answer, answer.confidence, answer.steps) == (*SAID[QUESTION][:2], ())
+    assert "steps" not in answer.to_json()
+    if SAID[QUESTION][1] > 0.8:
+        assert asked.asked == [QUESTION]
+
+
+@pytest.mark.parametrize(
+    "options", [AnswerOptions(chain=False), AnswerOptions(force=(("valve", 1.0),))], ids=["switched off", "forced"]
+)
+def test_no_steps_where_none_are_wanted(asked, options):
+    assert asked.answer(QUESTION, replace(options, check_conflicts=False)).steps == ()
+    assert asked.asked == [QUESTION]
+
+
+def test_questions_side_by_side_go_their_own_ways(asked):
+    told = list(asked.answers(["Who runs the mill?", QUESTION, "When?", QUESTION]))
+    assert [answer.answer for answer in told] == ["nothing", "Ada Brindle", "nothing", "Ada Brindle"]
+    assert [len(answer.steps) for answer in told] == [0, 2, 0, 2]
+
+
+def test_few_answers_are_built_on(asked, monkeypatch):
+    long = "Who knows the friend of the maker of the valve of the shop of the town of Oskerby?"
+    firsts = [one.asked for one in descriptions(long)]
+    assert len(firsts) == FIRSTS
+    for place, first in enumerate(firsts):
+        monkeypatch.setitem(SAID, first, (f"Bo{place}", 0.5 + place / 10, 0))
+    asked.answer(long)
+    built = [question for question in asked.asked[1 + FIRSTS :] if "Bo" in question]
+    assert [re.search(r"Bo\d", question).group() for question in built] == ["Bo3", "Bo2"][:LASTS]
+
+
+def test_hybrid_reads_the_passages_of_the_last_step(asked):
+    answer = asked.answer(QUESTION, AnswerOptions(mode="hybrid", passages=1, max_new_tokens=4))
+    direct = asked.answer(QUESTION, AnswerOptions(mode="hybrid", passages=1, max_new_tokens=4, chain=False))
+    assert [step.answer for step in answer.steps] == ["Oskerby", "Ada Brindle"]
+    assert direct.steps == ()
+    assert answer.timing.prompt_tokens != direct.timing.prompt_tokens
+
+
+def test_the_steps_are_shown(asked):
+    shown = io.StringIO()
+    show_answer(Console(file=shown, width=100), asked.answer(QUESTION))
+    lines = [" ".join(line.split()) for line in shown.getvalue().splitlines()]
+    assert lines[0] == "Ada Brindle"
+    assert f"{FIRST} Oskerby 80%" in lines and f"{LAST} Ada Brindle 90%" in lines
