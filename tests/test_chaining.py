@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from neurag import chaining
 from neurag.app.show import show_answer
-from neurag.chaining import FIRSTS, LASTS, descriptions
+from neurag.chaining import FIRSTS, KNOWN, LASTS, Description, descriptions, worth_asking
 from neurag.config import AnswerOptions
+from neurag.hyper_layer.layer import HyperLayer
+from neurag.hyper_layer.provenance import asked_states, matches
 from neurag.hyper_layer.routing import Routed
 from neurag.model import Model
 
@@ -25,6 +30,8 @@ QUESTION = "Who leads the shop where the valve is made?"
 FIRST, LAST = "What is the shop where the valve is made?", "Who leads Oskerby?"
 SAID = {QUESTION: ("Oskerby", 0.3, 0), FIRST: ("Oskerby", 0.8, 0), LAST: ("Ada Brindle", 0.9, 1)}
 """What a question is answered with, how sure, and by which row."""
+KNOWN_SHARE: dict[str, float] = {}
+"""What the best document matches beside a description, where it is not nothing."""
 
 
 @pytest.mark.parametrize(
@@ -53,9 +60,7 @@ def test_what_a_question_describes(question, described):
     st.one_of(st.text(), st.lists(st.sampled_from("the of was Ada's is Who 's ? born , where".split())).map(" ".join))
 )
 def test_any_question_is_cut_and_put_together_again(question):
-    found = descriptions(question)
-    assert len(found) <= FIRSTS
-    for one in found:
+    for one in descriptions(question):
         assert one.filled(one.text) == question
         assert one.text == one.text.strip() and one.text in one.asked
         assert one.question[: one.start].strip()  # there is something in front of it
@@ -80,6 +85,9 @@ def asked(whole, monkeypatch):
             reply.give(self.backbone.tokenizer(said, add_special_tokens=False).input_ids, 0.5, self.backbone)
 
     monkeypatch.setattr(Model, "_weigh", weigh)
+    monkeypatch.setattr(
+        chaining, "known", lambda layer, reply, found: [KNOWN_SHARE.get(one.text, 0.0) for one in found]
+    )
     whole.asked = questions
     return whole
 
@@ -105,7 +113,6 @@ def test_two_steps_are_taken_where_they_are_likelier_right(asked):
         {QUESTION: ("Oskerby", 0.85, 0)},  # and so likely that nothing else is asked
         {FIRST: ("Oskerby", 0.2, 0)},
         {FIRST: ("valve", 0.9, 0)},  # which the question says already
-        {LAST: ("Ada Brindle", 0.9, 0)},  # by the neuron that gave the first answer
         {LAST: ("Oskerby", 0.9, 1)},
     ],
     ids=str,
@@ -135,14 +142,51 @@ def test_questions_side_by_side_go_their_own_ways(asked):
 
 
 def test_few_answers_are_built_on(asked, monkeypatch):
-    long = "Who knows the friend of the maker of the valve of the shop of the town of Oskerby?"
-    firsts = [one.asked for one in descriptions(long)]
-    assert len(firsts) == FIRSTS
-    for place, first in enumerate(firsts):
-        monkeypatch.setitem(SAID, first, (f"Bo{place}", 0.5 + place / 10, 0))
+    long = "Who knows the friend of the maker of the valve of the shop of Oskerby?"
+    found = descriptions(long)
+    assert len(found) == 4
+    for place, one in enumerate(found):
+        monkeypatch.setitem(SAID, one.asked, (f"Bo{place}", 0.5 + place / 10, 0))
+        monkeypatch.setitem(KNOWN_SHARE, one.text, 0.1 if place == 0 else 0.0 if place < 3 else KNOWN)
     asked.answer(long)
-    built = [question for question in asked.asked[1 + FIRSTS :] if "Bo" in question]
-    assert [re.search(r"Bo\d", question).group() for question in built] == ["Bo3", "Bo2"][:LASTS]
+    assert asked.asked[1 : 1 + FIRSTS] == [one.asked for one in found[1:3]]  # least of the rest is matched
+    built = [re.search(r"Bo\d", question).group() for question in asked.asked[1 + FIRSTS :]]
+    assert built == ["Bo2", "Bo1"][:LASTS]  # the most certain first
+
+
+def test_the_second_step_is_asked_of_the_other_documents(asked, monkeypatch):
+    seen = []
+    firing = HyperLayer.firing
+
+    def watched(self, span, labels=None, without=(), *rest):
+        seen.append((labels, without))
+        return firing(self, span, labels, without, *rest)
+
+    monkeypatch.setattr(HyperLayer, "firing", watched)
+    asked.answer(QUESTION, AnswerOptions(labels=("staff",), without=("fair",), check_conflicts=False))
+    firsts, last = seen[:-1], seen[-1]
+    assert set(firsts) == {(("staff",), ("fair",))}
+    assert last == (("staff",), ("fair", "valve"))
+
+
+def test_what_a_document_goes_on_to_say_is_not_asked_in_steps(whole, monkeypatch):
+    """`known` of real keys: of the rest of the question, what the best row says, too, but not what all rows say."""
+    reply = whole._reply("How many parts has the shop where the valve is made?", AnswerOptions())
+    whole._weigh([reply])
+    layer = whole._layer(reply.options.route)
+    one = descriptions(reply.question)[0]
+    whole_question = Description(one.question, len(one.question), len(one.question))
+    shares = chaining.known(layer, reply, [one, whole_question])
+    assert all(0 <= share <= 1 for share in shares)
+    matched = torch.tensor([matches(layer, reply.firing, row)[0] for row in reply.firing.first.rows])
+    assert len(matched) == 2
+    monkeypatch.setattr(chaining, "matches", lambda *given: (matched[0].tolist(), []))
+    assert chaining.known(layer, reply, [one]) == [0.0]  # all rows match the same
+    assert one in worth_asking(layer, reply)
+    best = layer.router.yardstick(asked_states(reply.firing)).best
+    rows = itertools.cycle([(best / best.sum()).tolist(), [0.0] * len(best)])
+    monkeypatch.setattr(chaining, "matches", lambda *given: (next(rows), []))
+    assert worth_asking(layer, reply) == []
 
 
 def test_hybrid_reads_the_passages_of_the_last_step(asked):

@@ -21,7 +21,7 @@ from pathlib import Path
 from .answer import Answer, Conflict, Step, Timing, declines
 from .backbone import Backbone
 from .branching import begin, branches
-from .chaining import Way, best_ways, chains, descriptions
+from .chaining import Way, best_ways, chains, worth_asking
 from .choosing import prefers
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
@@ -157,10 +157,10 @@ class Model:
     def _chain(self, replies: Sequence[Reply]) -> None:
         """Ask for what the questions describe, then with the answers in place, and keep what is likelier right."""
         start = time.perf_counter()
-        described = [(reply, one) for reply in replies for one in descriptions(reply.question)]
+        described = [(r, one) for r in replies for one in worth_asking(self._layer(r.options.route), r)]
         firsts = self._alone([(one.asked, reply.options) for reply, one in described])
         ways = best_ways([Way(*told, first) for told, first in zip(described, firsts, strict=True)])
-        for way, last in zip(ways, self._alone([(way.question, way.reply.options) for way in ways]), strict=True):
+        for way, last in zip(ways, self._alone([(way.question, way.options) for way in ways]), strict=True):
             way.reply.follow((way.first, last), way.certainty(last))
         spent = time.perf_counter() - start
         for reply in {id(reply): reply for reply, _ in described}.values():

@@ -80,9 +80,10 @@ class Reply:
         return self.steps[-1] if self.steps else self
 
     @property
-    def leader(self) -> int | None:
-        """Row of the best neuron, if there is one."""
-        return self.firing.first.rows[0] if self.firing and self.firing.first.rows else None
+    def leader(self) -> str:
+        """Id of the best neuron's document; "" where there is none."""
+        firing = self.firing
+        return firing.index.document_ids[firing.first.rows[0]] if firing and firing.first.rows else ""
 
     @property
     def silent(self) -> bool:

@@ -112,8 +112,10 @@ def read_rows(path: Path) -> list[TaskRow]:
     the passage does not say), and if you like `title` and `style`. Raises UsageError naming the first broken line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise NeuragError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise NeuragError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise NeuragError(f"{path} cannot be read: it is not UTF-8 text") from None
     rows = [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise UsageError(f"{path} holds no row: write one JSON object a line, with passage, question and answer")
