@@ -20,6 +20,7 @@ from statistics import fmean, median
 from typing import Any
 
 from common import Report, arguments, code_version, data_folder, interleaved, passages_of, show
+from knowledge import FULL as READ_PASSAGES
 from knowledge import SETS, documents_of, passages
 from neurag.config import AnswerOptions
 from neurag.evaluation.metrics import match
@@ -31,7 +32,8 @@ from several import TWO, two_documents
 FULL, QUICK = 50, 8
 """Questions of each of TWO, and passages of each of SETS."""
 READ = 24
-"""The first questions of each of TWO, which were read when the rules were written, and are not asked."""
+"""The first questions of each of TWO were read when the rules were written, and are not asked; nor are those about the
+first READ_PASSAGES of each of SETS."""
 TIMED = 6
 """Questions of each set that are timed."""
 SYSTEMS: Mapping[str, AnswerOptions] = {
@@ -46,7 +48,7 @@ Rows = Sequence[Mapping[str, Any]]
 def questions(folder: Path, count: int) -> dict[str, Rows]:
     """The rows of each set."""
     two: dict[str, Rows] = {stem: two_documents(folder, stem, READ + count)[READ:] for stem in TWO}
-    return two | {stem: passages(folder, stem, count) for stem in SETS}
+    return two | {stem: passages(folder, stem, count, READ_PASSAGES) for stem in SETS}
 
 
 def measure(report: Report, model: Model, stem: str, rows: Rows) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def kept(index, rows):
     pick = np.flatnonzero(rows)
     held = index.keys
     lengths = np.diff(held.starts)[pick]
-    keys = HeldKeys.of([held.rows(pick).numpy()], [lengths], held.width, held.dtype, whole=True)
+    keys = HeldKeys.of([held.rows(pick).float().numpy()], [lengths], held.width, held.dtype, whole=True)
     openings = type(index.openings)(index.openings.keys[pick], index.openings.lengths[pick])
     columns = (index.ids, index.document_ids, index.labels, index.timestamps, index.trusts)
     told = [[column[row] for row in pick] for column in columns]

@@ -33,7 +33,7 @@ class Timing:
 
     prefill_s: float = 0.0
     """All that comes before the first token but routing: finding passages, reading the index of a bank that is new or
-    has changed, and the forward pass over the prompt."""
+    has changed, and the forward pass over the prompt; of an answer that comes in one piece all that it took."""
     routing_s: float = 0.0
     decode_s: float = 0.0
     """Writing; in the mode hybrid also asking the neurons, and where documents compete, each of them alone."""
@@ -153,7 +153,8 @@ class Answer:
     """How likely it is right, 0..1, as learned on other questions (weigher.py); None where nothing was weighed, or not
     by a trained weigher."""
     steps: tuple[Step, ...] = ()
-    """Where the question was answered in steps (chaining.py): each of them; the last one's answer is this one."""
+    """Where the neurons were asked in steps (chaining.py): each of them. The last one's answer is given; in the mode
+    hybrid the reader may prefer what it read."""
 
     def to_json(self) -> dict[str, Any]:
         """The public shape: answer, abstained, mode, neurons, conflict, timing; explanation, steps where there are."""

@@ -224,7 +224,7 @@ class AnswerOptions:
     (hyper_layer/recall.py); else the likeliest first token decides, and the answer can be streamed."""
     chain: bool = True
     """Where a question describes what it asks about ("the author of ..."), ask for that first, and go that way where it
-    is likelier right (chaining.py). Costs two short rounds more for such a question, nothing for others."""
+    is likelier right (chaining.py). Costs two short rounds more where that is tried."""
     sure: float | None = None
     """Confidence below which an answer counts as none: it is told, but `abstained`; 0 takes all. None: as learned."""
     explain: bool = False

@@ -21,7 +21,7 @@ from pathlib import Path
 from .answer import Answer, Conflict, Step, Timing, declines
 from .backbone import Backbone
 from .branching import begin, branches
-from .chaining import Way, best_ways, chains, worth_asking
+from .chaining import Way, best_ways, worth_asking
 from .choosing import prefers
 from .config import BATCH, DEFAULT_MODEL, AnswerOptions, Mode, RouteOptions, UsageError
 from .decoding import decode
@@ -124,11 +124,12 @@ class Model:
 
     def _complete(self, replies: Sequence[Reply]) -> None:
         """Answer side by side: what is read or said alone, what neurons say beside it, and which of them is given."""
-        for together in ([reply.second for reply in replies if reply.second], replies):
+        for together in (replies, [reply.second for reply in replies if reply.second]):
             self._weigh([reply for reply in together if reply.weighed])
-            self._chain([reply for reply in together if chains(reply)])
-            for _ in self._write([self._reread(reply) for reply in together if not reply.weighed]):
+            self._chain(together)
+            for _ in self._write([reply for reply in together if not reply.weighed]):
                 pass
+        self._read_on(replies)
         self._choose(replies)
 
     def _weigh(self, replies: Sequence[Reply]) -> None:
@@ -157,29 +158,42 @@ class Model:
     def _chain(self, replies: Sequence[Reply]) -> None:
         """Ask for what the questions describe, then with the answers in place, and keep what is likelier right."""
         start = time.perf_counter()
-        described = [(r, one) for r in replies for one in worth_asking(self._layer(r.options.route), r)]
+        described = [(r, one) for r in replies if r.firing for one in worth_asking(self._layer(r.options.route), r)]
         firsts = self._alone([(one.asked, reply.options) for reply, one in described])
-        ways = best_ways([Way(*told, first) for told, first in zip(described, firsts, strict=True)])
-        for way, last in zip(ways, self._alone([(way.question, way.options) for way in ways]), strict=True):
-            way.reply.follow((way.first, last), way.certainty(last))
-        spent = time.perf_counter() - start
+        ways = best_ways([Way(*told, first) for told, first in zip(described, firsts, strict=True) if first])
+        lasts = self._alone([(way.question, way.options) for way in ways])
+        for way, last in zip(ways, lasts, strict=True):
+            if last:
+                way.reply.follow((way.first, last), way.certainty(last))
         for reply in {id(reply): reply for reply, _ in described}.values():
-            reply.last += spent
+            reply.wait(time.perf_counter() - start)
 
-    def _alone(self, asked: Sequence[tuple[str, AnswerOptions]]) -> list[Reply]:
-        """Questions to the neurons, answered side by side."""
-        made = [self._reply(*one) for one in asked]
-        for start in range(0, len(made), BATCH):
-            self._weigh(made[start : start + BATCH])
+    def _alone(self, asked: Sequence[tuple[str, AnswerOptions]]) -> list[Reply | None]:
+        """Questions that nobody put, answered side by side; None for one that is too long."""
+        made: list[Reply | None] = []
+        for question, options in asked:
+            try:
+                made.append(self._reply(question, options))
+            except UsageError:
+                made.append(None)
+        there = [reply for reply in made if reply]
+        for start in range(0, len(there), BATCH):
+            part = there[start : start + BATCH]
+            self._weigh([reply for reply in part if reply.weighed])
+            for _ in self._write([reply for reply in part if not reply.weighed]):
+                pass
         return made
 
-    def _reread(self, reply: Reply) -> Reply:
-        """In the mode hybrid, where the neurons went in steps: passages for the last step's question."""
-        if reply.second and reply.second.steps:
-            question, options = reply.second.final.question, reply.options
-            passages = self._retrieve(question, options)
-            reply.prompt = question_prompt(self._speaker("hybrid"), question, passages, options.max_new_tokens)
-        return reply
+    def _read_on(self, replies: Sequence[Reply]) -> None:
+        """In the mode hybrid, where the neurons went in steps: read the passages of the last step's question instead,
+        unless it was said which to read."""
+        stepped = [(r, r.second) for r in replies if r.second and r.second.steps and r.options.paste is None]
+        start = time.perf_counter()
+        told = [(second.final.question, replace(reply.options, mode="rag")) for reply, second in stepped]
+        for (reply, _), read in zip(stepped, self._alone(told), strict=True):
+            if read:
+                reply.prompt, reply.tokens, reply.shown = read.prompt, read.tokens, read.shown
+            reply.wait(time.perf_counter() - start)
 
     def considered(
         self, questions: Sequence[str], options: Sequence[AnswerOptions], batch: int = BATCH
@@ -254,7 +268,7 @@ class Model:
         neural, options = reply.second or reply, reply.options
         last, firing = neural.final, neural.firing
         layer = self._layer(options.route) if firing else None
-        disagreement, checking = self._checked(last, reply.said)
+        checks = [self._checked(step, step.said if neural.steps else reply.said) for step in neural.steps or (neural,)]
         free = firing is not None and options.mode == "neurag" and not options.force
         why = None
         if layer and last.firing and options.explain:
@@ -264,8 +278,8 @@ class Model:
             options.mode,
             abstained=(free and (reply.silent or self._unsure(reply))) or declines(reply.said),
             neurons=fired(neural, layer) if layer else (),
-            conflict=disagreement,
-            timing=_timing(reply, checking),
+            conflict=next((found for found, _ in checks if found), None),
+            timing=_timing(reply, sum(seconds for _, seconds in checks)),
             ranked=layer.ranking(firing, options.ranked) if layer and firing and options.ranked else (),
             explanation=why,
             confidence=reply.confidence,
@@ -299,7 +313,7 @@ def _timing(reply: Reply, checking: float) -> Timing:
     neural = reply.second or reply
     routing = neural.firing.seconds if neural.firing else 0.0
     before, after = reply.prepared + reply.first, reply.last - reply.first + checking
-    if reply.second:  # the neurons are asked beside the passages
+    if reply.second:  # the neurons are asked when the passages have been read
         after += neural.prepared + neural.last - routing + reply.choosing
     else:
         before -= routing

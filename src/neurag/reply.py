@@ -107,6 +107,11 @@ class Reply:
         self.tokens = list(tokens)
         self.shown = backbone.tokenizer.decode(self.tokens, skip_special_tokens=True).rstrip("\ufffd")
 
+    def wait(self, seconds: float) -> None:
+        """The answer came so much later, all of it at once."""
+        self.first += seconds
+        self.last += seconds
+
     def follow(self, steps: tuple[Reply, ...], confidence: float) -> None:
         """Give the answer of the last of these steps, if it is likelier right than what there is."""
         if confidence > (self.confidence or 0.0):

@@ -161,7 +161,8 @@ def ask(
     else:
         show.show_answer(output(), answer, options.explain, said=stream)
     if answer.explanation and answer.explanation.neurons:
-        _write_heat_map(answer.explanation, question, explain_png)
+        explained = answer.steps[-1].question if answer.steps else question
+        _write_heat_map(answer.explanation, explained, explain_png)
 
 
 def _write_heat_map(explanation: Explanation, question: str, path: Path | None) -> None:

@@ -32,7 +32,7 @@ class HeldKeys:
     dtype: torch.dtype
     """The format of the products, in which keys are handed out."""
     parts: tuple[Array, ...]
-    """Keys of one batch of rows each: codes, or float16 [n, width] of keys that no bank has. None where `whole` is."""
+    """Keys of one batch of rows each: codes, or float16 [n, width] that no bank has. Empty where `whole` is there."""
     firsts: np.ndarray
     """[parts] first row of each part."""
     whole: Tensor | None = None
@@ -53,6 +53,10 @@ class HeldKeys:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def count(self, row: int) -> int:
+        """Keys of one row."""
+        return int(self.starts[row + 1] - self.starts[row])
 
     def row(self, row: int) -> Tensor:
         """[n_i, width] keys of one row."""

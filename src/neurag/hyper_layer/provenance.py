@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..answer import Explanation, NeuronTrace, Span
 from ..backbone import Backbone
+from ..knowledge.chance import Yardstick
 from ..knowledge.keys import lower_case
 from ..knowledge.rows import RowText
 from ..prompts import Prompt, render
@@ -82,13 +83,18 @@ def matches(layer: HyperLayer, firing: Firing, row: int) -> tuple[list[float], l
     """For each token of the question what it adds to the row's score S, and which of the row's keys it matched best."""
     states = asked_states(firing)
     keys = firing.index.keys.row(row)
-    if not len(keys) or not len(states):
-        return [0.0] * len(states), [0] * len(states)
     yardstick = layer.router.yardstick(states)
+    told, places = matched(yardstick, states, keys)
+    return (told / yardstick.best.sum().clamp(min=1e-6)).tolist(), places.tolist()
+
+
+def matched(yardstick: Yardstick, states: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """r [T] of a question's tokens (states [T, key_width]) in a row with these keys [n, key_width], and which key each
+    of them matched best."""
+    if not len(keys) or not len(states):
+        return torch.zeros(len(states)), torch.zeros(len(states), dtype=torch.long)
     best, places = (states.to(keys.dtype) @ keys.T).float().max(1)
-    matched = yardstick.surprise(best[:, None], torch.tensor([float(len(keys))]))[:, 0]
-    shares = matched / yardstick.best.sum().clamp(min=1e-6)
-    return shares.tolist(), places.tolist()
+    return yardstick.surprise(best[:, None], torch.tensor([float(len(keys))]))[:, 0], places
 
 
 def cited(
@@ -153,5 +159,5 @@ def stored_rows(layer: HyperLayer, firing: Firing, rows: Sequence[int]) -> list[
     """Rows as the bank has them now; None for one that is gone or was replaced since the question came."""
     names = [firing.index.ids[row] for row in rows]
     held = layer.bank.texts(names)
-    counts = {name: len(firing.index.keys.row(row)) for name, row in zip(names, rows, strict=True)}
+    counts = {name: firing.index.keys.count(row) for name, row in zip(names, rows, strict=True)}
     return [held[name] if name in held and len(held[name].positions) == counts[name] else None for name in names]

@@ -185,7 +185,7 @@ class Bank:
     def index(self, batch_rows: int = 1024) -> Iterator[IndexBatch]:
         """Stream what routing needs of all rows of one version, at most `batch_rows` at a time."""
         names = ["id", "document_id", "labels", "timestamp", "trust", "key_count", "keys", "positions"]
-        for batch in self._stream(names, batch_rows):
+        for batch in columns.gathered(self._stream(names, batch_rows), batch_rows):
             yield columns.index_batch(batch, self.manifest.key_width)
 
     def neurons(self, ids: Sequence[str]) -> dict[str, tuple[Array, Array]]:

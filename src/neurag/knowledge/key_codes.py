@@ -22,8 +22,6 @@ LEVELS = 7
 """Whole numbers go from -7 to 7, so zero is one of them and both signs are alike."""
 OFFSET = 8
 SCALE_BYTES = 2
-BLOCK = 65_536
-"""Keys that are unpacked at once, to bound the memory of it."""
 _PAIRS = (np.stack([np.arange(256) % 16, np.arange(256) // 16], 1).astype(np.float32) - OFFSET).view(np.uint64)[:, 0]
 """What a byte stands for: two numbers, looked up as one because that is ten times as fast."""
 
@@ -46,10 +44,7 @@ def pack(keys: Array) -> Array:
 
 def unpack(codes: Array, width: int) -> Array:
     """float16 [n, width] from what `pack` made."""
-    made = np.empty((len(codes), width), np.float16)
-    for at in range(0, len(codes), BLOCK):
-        made[at : at + BLOCK] = decoded(codes[at : at + BLOCK], width)
-    return made
+    return decoded(codes, width).astype(np.float16)
 
 
 def decoded(keys: Array, width: int) -> Array:
@@ -57,6 +52,5 @@ def decoded(keys: Array, width: int) -> Array:
     if keys.dtype != np.uint8:
         return keys.astype(np.float32)
     scale = np.ascontiguousarray(keys[:, :SCALE_BYTES]).view("<f2").astype(np.float32)
-    pairs = _PAIRS.take(keys[:, SCALE_BYTES:])
-    whole: Array = pairs.view(np.float32).reshape(len(keys), 2 * pairs.shape[1])[:, :width]
+    whole: Array = _PAIRS.take(keys[:, SCALE_BYTES:]).view(np.float32)[:, :width]
     return whole * scale

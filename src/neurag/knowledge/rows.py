@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,7 +87,10 @@ class DocumentSummary:
 
 @dataclass(frozen=True)
 class IndexBatch:
-    """What routing needs of many rows, in storage order. Arrays are views that cannot be written to."""
+    """What routing needs of many rows, in storage order. Arrays are views that cannot be written to.
+
+    Keys are codes as stored, uint8 [sum of lengths, code_bytes(key_width)], or float16 [sum of lengths, key_width].
+    """
 
     ids: list[str]
     document_ids: list[str]
@@ -95,9 +98,7 @@ class IndexBatch:
     timestamps: list[str]
     trusts: list[float | None]
     lengths: Array  # int64 [rows], keys in each row
-    keys: (
-        Array  # codes as stored, uint8 [sum of lengths, code_bytes(key_width)], or float16 [sum of lengths, key_width]
-    )
+    keys: Array
     positions: Array  # uint16 [sum of lengths]
 
 
@@ -232,6 +233,21 @@ def row_texts(table: pa.Table, manifest: Manifest) -> dict[str, RowText]:
         )
         for row in table.to_pylist()
     }
+
+
+def gathered(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches, none empty: a bank that was written bit by bit is read bit by bit."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        if held and sum(map(len, held)) + len(batch) > most:
+            yield pa.concat_batches(held)
+            held = []
+        if len(batch):
+            held.append(batch)
+    if held:
+        yield pa.concat_batches(held)
 
 
 def index_batch(batch: pa.RecordBatch, key_width: int) -> IndexBatch:
