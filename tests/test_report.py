@@ -168,7 +168,7 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monk
 
 def test_names_tell_the_role_and_the_family():
     names = ["neurag", "rag-splade", "dyprag-fusion", "hybrid-oracle", "closed", "neurag-wrong", "rag-random", "mine"]
-    names += ["neurag-greedy", "neurag-oracle-greedy"]
+    names += ["neurag-direct", "neurag-greedy", "neurag-oracle-greedy"]
     assert [(role(name), family(name)) for name in names] == [
         ("compared", "neurag"),
         ("compared", "rag"),
@@ -178,6 +178,7 @@ def test_names_tell_the_role_and_the_family():
         ("control", "control"),
         ("control", "control"),
         ("compared", "other"),
+        ("compared", "neurag"),
         ("compared", "neurag"),
         ("oracle", "neurag"),
     ]

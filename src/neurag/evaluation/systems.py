@@ -198,6 +198,11 @@ def neurag(world: World, row: Row) -> Asked:
     return Asked(replace(base(world), ranked=DEPTH))
 
 
+def neurag_direct(world: World, row: Row) -> Asked:
+    """The same, never in steps."""
+    return Asked(replace(base(world), ranked=DEPTH, chain=False))
+
+
 def neurag_oracle(world: World, row: Row) -> Asked:
     """The gold documents' neurons, forced."""
     return Asked(replace(base(world), force=tuple((name, 1.0) for name in world.gold(row))))
@@ -244,6 +249,7 @@ PLANS: Mapping[str, tuple[Callable[[World, Row], Asked], bool]] = {
     "rag-oracle": (rag_oracle, True),
     "rag-random": (rag_random, False),
     "neurag": (neurag, False),
+    "neurag-direct": (neurag_direct, False),
     "neurag-greedy": (greedy(neurag), False),
     "neurag-oracle": (neurag_oracle, True),
     "neurag-oracle-greedy": (greedy(neurag_oracle), True),
