@@ -29,7 +29,7 @@ class FiredNeuron:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each part, and the length of the prompt in tokens."""
+    """Seconds of each part, and the length of a prompt in tokens."""
 
     prefill_s: float = 0.0
     """All that comes before the first token but routing: finding passages, reading the index of a bank that is new or
@@ -38,6 +38,7 @@ class Timing:
     decode_s: float = 0.0
     """Writing; in the mode hybrid also asking the neurons, and where documents compete, each of them alone."""
     prompt_tokens: int = 0
+    """Of the prompt whose answer is given, or was to be: questions asked in steps have prompts of their own."""
 
     @property
     def first_token_s(self) -> float:
