@@ -38,7 +38,7 @@ class Timing:
     decode_s: float = 0.0
     """Writing; in the mode hybrid also asking the neurons, and where documents compete, each of them alone."""
     prompt_tokens: int = 0
-    """Of the prompt whose answer is given, or was to be: questions asked in steps have prompts of their own."""
+    """Of the question's own prompt, with what was read last; the neurons' steps have prompts of their own."""
 
     @property
     def first_token_s(self) -> float:
