@@ -13,10 +13,11 @@ from conftest import make_tiny
 from neurag.config import MineOptions, NeuragError, UsageError
 from neurag.loading import load_backbone
 from neurag.robust.attribution import integrated_gradients, pieces, rule_of
-from neurag.robust.curves import deletion, insertion, matched, silenced
+from neurag.robust.curves import deletion, insertion, silenced
 from neurag.robust.probe import Probe, Target
 from neurag.robust.scores import SCORES, UNSIGNED
 from neurag.robust.truth import ablated
+from neurag.robust.units import matched
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 CONTEXT, QUESTION, ANSWER = tuple(range(5, 69)), tuple(range(40, 69)), (70, 71, 72)
@@ -205,7 +206,7 @@ def test_the_benchmark_measures_all_it_names(tiny, slow, tmp_path):
     assert report.figures["insertion_ig"] > report.figures["insertion_random"]
 
 
-def test_random_units_are_those_of_the_same_layers():
+def test_random_units_are_those_of_the_same_layers(slow):
     bench = importlib.import_module("attribution")
     scores = torch.rand(3, 20)
     told = bench.shuffled(scores, seed=0)

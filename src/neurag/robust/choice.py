@@ -14,7 +14,7 @@ import random
 
 from ..config import NeuragError, UsageError
 from .options import HardenOptions
-from .units import Units
+from .units import Units, matched
 
 
 def choose_units(units: Units | None, options: HardenOptions) -> frozenset[int]:
@@ -28,7 +28,9 @@ def choose_units(units: Units | None, options: HardenOptions) -> frozenset[int]:
         raise NeuragError(
             f"no unit is exclusive to {kind} contexts: mine more questions (--mine.limit) or ask for fewer --votes"
         )
-    return _matched(sets, chosen, options.seed) if options.units == "random" else chosen
+    if options.units != "random":
+        return chosen
+    return matched(chosen, sets.width, options.seed, avoid=sets.relevant | sets.irrelevant)
 
 
 def choose_layers(units: Units | None, depth: int, options: HardenOptions) -> list[int]:
@@ -51,17 +53,6 @@ def choose_layers(units: Units | None, depth: int, options: HardenOptions) -> li
         )
     densest = sorted(range(depth), key=lambda layer: (-len(told[layer]), layer))
     return sorted(densest[:count])
-
-
-def _matched(units: Units, chosen: frozenset[int], seed: int) -> frozenset[int]:
-    """As many units in each layer, none of them in any set as long as the layer has others."""
-    known, found = units.relevant | units.irrelevant, set()
-    for layer, own in enumerate(units.by_layer(chosen)):
-        places = range(layer * units.width, (layer + 1) * units.width)
-        free = [place for place in places if place not in known]
-        drawn = random.Random(f"units {seed} {layer}")
-        found |= set(drawn.sample(free if len(free) >= len(own) else list(places), len(own)))
-    return frozenset(found)
 
 
 def _needed(units: Units | None) -> Units:

@@ -1,4 +1,4 @@
-"""Many units silenced together: deletion and insertion curves, and random units to compare with.
+"""Many units silenced together: deletion and insertion curves.
 
 Silenced means set to the probe's baseline, in every layer at once; units that are not silenced take what the changed
 stream below gives them. Deletion silences the units with the highest scores first: a faithful score makes what is
@@ -11,9 +11,7 @@ one cached prompt (rows.py). Not here: single units (truth.py).
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -58,19 +56,3 @@ def first_units(scores: Tensor, counts: Sequence[int]) -> Tensor:
     for mask, count in zip(masks, counts, strict=True):
         mask[order[:count]] = True
     return masks.view(len(counts), *scores.shape)
-
-
-def matched(units: Collection[int], width: int, seed: int) -> frozenset[int]:
-    """As many other units of each layer, drawn at random: the control of every set. F l + i numbers unit i of layer l.
-
-    >>> sorted(n // 10 for n in matched({3, 4, 27}, width=10, seed=0))
-    [0, 0, 2]
-
-    Where a layer has too few others, all of them.
-    """
-    drawn, taken = random.Random(seed), set(units)
-    found: set[int] = set()
-    for layer, count in sorted(Counter(number // width for number in taken).items()):
-        others = [n for n in range(layer * width, (layer + 1) * width) if n not in taken]
-        found.update(drawn.sample(others, min(count, len(others))))
-    return frozenset(found)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,3 +141,21 @@ def load_units(path: Path) -> tuple[Units, dict[str, Any]]:
         return Units(int(told["depth"]), width, relevant, irrelevant), told
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NeuragError(f"{path} is no report of units ({error}): make one with `neurag mine`") from None
+
+
+def matched(units: Collection[int], width: int, seed: int, avoid: Collection[int] = ()) -> frozenset[int]:
+    """As many other units of each layer, drawn at random: the control of every set. F l + i numbers unit i of layer l.
+
+    >>> sorted(n // 10 for n in matched({3, 4, 27}, width=10, seed=0))
+    [0, 0, 2]
+
+    None that is to be avoided, as long as the layer has others; where it has too few, all of them.
+    """
+    drawn, taken, spared = random.Random(seed), set(units), set(avoid)
+    found: set[int] = set()
+    for layer, count in sorted(Counter(number // width for number in taken).items()):
+        others = [n for n in range(layer * width, (layer + 1) * width) if n not in taken]
+        free = [n for n in others if n not in spared]
+        others = free if len(free) >= count else others
+        found.update(drawn.sample(others, min(count, len(others))))
+    return frozenset(found)
