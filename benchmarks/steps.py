@@ -1,7 +1,11 @@
 """Steps: questions about two documents, answered in steps and at once, beside RAG; and what steps cost elsewhere.
 
-Questions about two documents (HotpotQA, 2WikiMultihopQA; several.py), and about one (SQuAD, Natural Questions;
-knowledge.py), to one bank of all their documents, as a user asks them.
+As a user asks them, of a bank of all their documents:
+- world: the pages of an invented cableway company (world/, in this folder), 24 questions about two of them (world_two)
+  and 24 about one (world_one), by a writer who had not seen the rules by which questions are cut;
+- public: questions about two documents (HotpotQA, 2WikiMultihopQA; several.py), and about one (SQuAD, Natural
+  Questions; knowledge.py).
+
 - match_SYSTEM_SET: `direct` is NeuRAG without steps, `steps` with them (the default), `rag` BM25's first five passages
   read at once by the backbone with the task adapter, `hybrid` passages and neurons with steps.
 - taken_SET: questions that were answered in steps. gained, lost: questions that only the one or the other of steps and
@@ -9,11 +13,12 @@ knowledge.py), to one bank of all their documents, as a user asks them.
   two taking turns.
 Not here: single neurons of two documents at once (several.py).
 
-    python benchmarks/steps.py [--quick] [--passages N] [--data DIR] [--json OUT]
+    python benchmarks/steps.py [--quick] [--only PART ...] [--passages N] [--data DIR] [--json OUT]
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -29,6 +34,8 @@ from neurag.model import Model
 from quality import encoded, own_cache
 from several import TWO, two_documents
 
+PARTS = ("world", "public")
+WORLD = Path(__file__).parent / "world"
 FULL, QUICK = 50, 8
 """Questions of each of TWO, and passages of each of SETS."""
 READ = 24
@@ -45,14 +52,25 @@ SYSTEMS: Mapping[str, AnswerOptions] = {
 Rows = Sequence[Mapping[str, Any]]
 
 
-def questions(folder: Path, count: int) -> dict[str, Rows]:
-    """The rows of each set."""
+def world() -> dict[str, Rows]:
+    """The questions of the invented company by kind, each with the documents it needs."""
+    documents, asked = (
+        [json.loads(line) for line in (WORLD / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for name in ("documents", "questions")
+    )
+    docs = {doc["id"]: doc for doc in documents}
+    rows = [{**row, "docs": [docs[name] for name in row["docs"]]} for row in asked]
+    return {f"world_{kind}": [row for row in rows if row["type"] == kind] for kind in ("two", "one")}
+
+
+def public(folder: Path, count: int) -> dict[str, Rows]:
+    """The rows of each public set."""
     two: dict[str, Rows] = {stem: two_documents(folder, stem, READ + count)[READ:] for stem in TWO}
     return two | {stem: passages(folder, stem, count, READ_PASSAGES) for stem in SETS}
 
 
 def measure(report: Report, model: Model, stem: str, rows: Rows) -> tuple[int, int]:
-    """All systems on one set; questions gained and lost by steps."""
+    """All systems on one set; how many questions steps gained and lost."""
     right = {}
     for name, options in SYSTEMS.items():
         told = list(model.answers([row["question"] for row in rows], options))
@@ -64,37 +82,37 @@ def measure(report: Report, model: Model, stem: str, rows: Rows) -> tuple[int, i
     return sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
 
 
-def seconds(model: Model, asked: Sequence[str]) -> float:
-    """A question's time with steps over that without."""
+def seconds(model: Model, asked: Sequence[str]) -> list[float]:
+    """Each question's time with steps over that without."""
     ratios = []
     for question in asked:
         told = interleaved(
             {name: lambda q=question, n=name: model.answer(q, SYSTEMS[n]) for name in ("direct", "steps")}, 1
         )
         ratios.append(told["steps"] / told["direct"])
-    return median(ratios)
+    return ratios
 
 
 def main() -> None:
-    """Encode, ask every system, and time."""
-    asked = arguments(__doc__, count="passages")
-    report, folder, backbone = Report(asked), data_folder(asked.data), load_backbone()
-    count = asked.passages or (QUICK if asked.quick else FULL)
-    sets = questions(folder, count)
-    every = [row for rows in sets.values() for row in rows]
-    report.meta |= {"model": backbone.name, "documents": len(passages_of(every)), "systems": list(SYSTEMS)}
-    report.meta["sets"] = {stem: len(rows) for stem, rows in sets.items()}
+    """Encode, ask every system, and time, one bank after the other."""
+    asked = arguments(__doc__, only=PARTS, count="passages")
+    report, backbone = Report(asked), load_backbone()
+    count, parts = asked.passages or (QUICK if asked.quick else FULL), asked.only or PARTS
+    report.meta |= {"model": backbone.name, "documents": 0, "systems": list(SYSTEMS), "sets": {}}
+    changes, ratios, table = [], [], []
     with own_cache(backbone, f"steps-{count}-{code_version()}") as cache:
-        model = encoded(backbone, documents_of(every), cache / "steps.bank")
-        changes = [measure(report, model, stem, rows) for stem, rows in sets.items()]
-        timed = [row["question"] for rows in sets.values() for row in rows[:TIMED]]
-        report.add(
-            gained=sum(gained for gained, _ in changes),
-            lost=sum(lost for _, lost in changes),
-            seconds_vs_direct=seconds(model, timed),
-        )
-    table = [(stem, *(report.figures[f"match_{name}_{stem}"] for name in SYSTEMS)) for stem in sets]
-    show(f"{len(every)} questions", ("set", *SYSTEMS), table)
+        for part in parts:
+            sets = world() if part == "world" else public(data_folder(asked.data), count)
+            every = [row for rows in sets.values() for row in rows]
+            model = encoded(backbone, documents_of(every), cache / f"{part}.bank")
+            report.meta["documents"] += len(passages_of(every))
+            report.meta["sets"] |= {stem: len(rows) for stem, rows in sets.items()}
+            changes += [measure(report, model, stem, rows) for stem, rows in sets.items()]
+            ratios += seconds(model, [row["question"] for rows in sets.values() for row in rows[:TIMED]])
+            table += [(stem, *(report.figures[f"match_{name}_{stem}"] for name in SYSTEMS)) for stem in sets]
+    gained, lost = (sum(counts) for counts in zip(*changes, strict=True))
+    report.add(gained=gained, lost=lost, seconds_vs_direct=median(ratios))
+    show(f"{sum(report.meta['sets'].values())} questions", ("set", *SYSTEMS), table)
     report.finish()
 
 

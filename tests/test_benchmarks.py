@@ -110,6 +110,16 @@ def test_questions_about_two_documents_have_two_that_answer(bench, monkeypatch):
     assert [[doc["id"] for doc in row["docs"]] for row in found] == [["1", "2"]]
 
 
+def test_the_invented_cableway_answers_what_is_asked_about_it(bench):
+    steps = bench("steps")
+    sets = steps.world()
+    assert {name: len(rows) for name, rows in sets.items()} == {"world_two": 24, "world_one": 24}
+    for name, rows in sets.items():
+        for row in rows:
+            holds = [row["answers"][0].lower() in doc["text"].lower() for doc in row["docs"]]
+            assert holds == ([False, True] if name == "world_two" else [True])
+
+
 def test_recall_is_the_share_of_gold_documents(bench):
     recall_at = bench("common").recall_at
     ranked = ["a", "b", "c", "d", "e", "f"]
