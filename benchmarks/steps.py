@@ -2,7 +2,7 @@
 
 As a user asks them, of a bank of all their documents:
 - world: the pages of an invented cableway company (world/, in this folder), 24 questions about two of them (world_two)
-  and 24 about one (world_one), by a writer who had not seen the rules by which questions are cut;
+  and 24 about one (world_one), by a language model that had not seen the rules by which questions are cut;
 - public: questions about two documents (HotpotQA, 2WikiMultihopQA; several.py), and about one (SQuAD, Natural
   Questions; knowledge.py).
 
