@@ -18,13 +18,12 @@ Not here: single neurons of two documents at once (several.py).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from common import Report, arguments, code_version, data_folder, interleaved, passages_of, show
+from common import Report, arguments, code_version, data_folder, interleaved, passages_of, read_rows, show
 from knowledge import FULL as READ_PASSAGES
 from knowledge import SETS, documents_of, passages
 from neurag.config import AnswerOptions
@@ -54,12 +53,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 def world() -> dict[str, Rows]:
     """The questions of the invented company by kind, each with the documents it needs."""
-    documents, asked = (
-        [json.loads(line) for line in (WORLD / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-        for name in ("documents", "questions")
-    )
-    docs = {doc["id"]: doc for doc in documents}
-    rows = [{**row, "docs": [docs[name] for name in row["docs"]]} for row in asked]
+    docs = {doc["id"]: doc for doc in read_rows(WORLD, "documents")}
+    rows = [{**row, "docs": [docs[name] for name in row["docs"]]} for row in read_rows(WORLD, "questions")]
     return {f"world_{kind}": [row for row in rows if row["type"] == kind] for kind in ("two", "one")}
 
 
@@ -99,7 +94,7 @@ def main() -> None:
     report, backbone = Report(asked), load_backbone()
     count, parts = asked.passages or (QUICK if asked.quick else FULL), asked.only or PARTS
     report.meta |= {"model": backbone.name, "documents": 0, "systems": list(SYSTEMS), "sets": {}}
-    changes, ratios, table = [], [], []
+    changes, ratios = [], []
     with own_cache(backbone, f"steps-{count}-{code_version()}") as cache:
         for part in parts:
             sets = world() if part == "world" else public(data_folder(asked.data), count)
@@ -109,10 +104,11 @@ def main() -> None:
             report.meta["sets"] |= {stem: len(rows) for stem, rows in sets.items()}
             changes += [measure(report, model, stem, rows) for stem, rows in sets.items()]
             ratios += seconds(model, [row["question"] for rows in sets.values() for row in rows[:TIMED]])
-            table += [(stem, *(report.figures[f"match_{name}_{stem}"] for name in SYSTEMS)) for stem in sets]
     gained, lost = (sum(counts) for counts in zip(*changes, strict=True))
     report.add(gained=gained, lost=lost, seconds_vs_direct=median(ratios))
-    show(f"{sum(report.meta['sets'].values())} questions", ("set", *SYSTEMS), table)
+    told = report.meta["sets"]
+    table = [(stem, *(report.figures[f"match_{name}_{stem}"] for name in SYSTEMS)) for stem in told]
+    show(f"{sum(told.values())} questions", ("set", *SYSTEMS), table)
     report.finish()
 
 

@@ -33,7 +33,7 @@ class Timing:
 
     prefill_s: float = 0.0
     """All that comes before the first token but routing: finding passages, reading the index of a bank that is new or
-    has changed, and the forward pass over the prompt; of an answer that comes in one piece all that it took."""
+    has changed, and the forward pass over the prompt; of a weighed answer, which comes in one piece, all of it."""
     routing_s: float = 0.0
     decode_s: float = 0.0
     """Writing; in the mode hybrid also asking the neurons, and where documents compete, each of them alone."""

@@ -125,12 +125,16 @@ class Model:
     def _complete(self, replies: Sequence[Reply]) -> None:
         """Answer side by side: what is read or said alone, what neurons say beside it, and which of them is given."""
         for together in (replies, [reply.second for reply in replies if reply.second]):
-            self._weigh([reply for reply in together if reply.weighed])
+            self._say(together)
             self._chain(together)
-            for _ in self._write([reply for reply in together if not reply.weighed]):
-                pass
         self._read_on(replies)
         self._choose(replies)
+
+    def _say(self, replies: Sequence[Reply]) -> None:
+        """An answer to each, weighed or written."""
+        self._weigh([reply for reply in replies if reply.weighed])
+        for _ in self._write([reply for reply in replies if not reply.weighed]):
+            pass
 
     def _weigh(self, replies: Sequence[Reply]) -> None:
         """What the neurons begin to say, and what their nearest lessons answer; of these, the one with most worth."""
@@ -178,10 +182,7 @@ class Model:
                 made.append(None)
         there = [reply for reply in made if reply]
         for start in range(0, len(there), BATCH):
-            part = there[start : start + BATCH]
-            self._weigh([reply for reply in part if reply.weighed])
-            for _ in self._write([reply for reply in part if not reply.weighed]):
-                pass
+            self._say(there[start : start + BATCH])
         return made
 
     def _read_on(self, replies: Sequence[Reply]) -> None:

@@ -198,22 +198,17 @@ def neurag(world: World, row: Row) -> Asked:
     return Asked(replace(base(world), ranked=DEPTH))
 
 
-def neurag_direct(world: World, row: Row) -> Asked:
-    """The same, never in steps."""
-    return Asked(replace(base(world), ranked=DEPTH, chain=False))
-
-
 def neurag_oracle(world: World, row: Row) -> Asked:
     """The gold documents' neurons, forced."""
     return Asked(replace(base(world), force=tuple((name, 1.0) for name in world.gold(row))))
 
 
-def greedy(plan: Callable[[World, Row], Asked]) -> Callable[[World, Row], Asked]:
-    """The same with the likeliest first token: what weighing answers does."""
+def but(plan: Callable[[World, Row], Asked], **changes: Any) -> Callable[[World, Row], Asked]:
+    """The same with some options of answering changed: what these do."""
 
     def planned(world: World, row: Row) -> Asked:
         asked = plan(world, row)
-        return replace(asked, options=replace(asked.options, weigh=False))
+        return replace(asked, options=replace(asked.options, **changes))
 
     return planned
 
@@ -249,10 +244,10 @@ PLANS: Mapping[str, tuple[Callable[[World, Row], Asked], bool]] = {
     "rag-oracle": (rag_oracle, True),
     "rag-random": (rag_random, False),
     "neurag": (neurag, False),
-    "neurag-direct": (neurag_direct, False),
-    "neurag-greedy": (greedy(neurag), False),
+    "neurag-direct": (but(neurag, chain=False), False),
+    "neurag-greedy": (but(neurag, weigh=False), False),
     "neurag-oracle": (neurag_oracle, True),
-    "neurag-oracle-greedy": (greedy(neurag_oracle), True),
+    "neurag-oracle-greedy": (but(neurag_oracle, weigh=False), True),
     "neurag-wrong": (neurag_wrong, False),
     "neurag-random": (neurag_random, False),
     "hybrid": (hybrid, False),

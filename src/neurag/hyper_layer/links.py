@@ -34,7 +34,7 @@ class Openings:
     """The keys of the first tokens of N rows."""
 
     keys: Tensor
-    """float16 [N, TOKENS, key_width] unit vectors, zeros where a row is shorter."""
+    """[N, TOKENS, key_width] unit vectors, zeros where a row is shorter."""
     lengths: Tensor
     """[N] tokens that are there, at least 1."""
 
@@ -43,14 +43,16 @@ class Openings:
         """From the keys [sum n_i, key_width] of all rows, their positions in the text, and where rows start."""
         first = np.flatnonzero(positions < TOKENS)
         rows = np.searchsorted(starts, first, side="right") - 1
-        made = torch.zeros(len(starts) - 1, TOKENS, keys.shape[1], dtype=torch.float16)
-        made[torch.from_numpy(rows), torch.from_numpy(positions[first].astype(np.int64))] = keys[first].half()
+        made = torch.zeros(len(starts) - 1, TOKENS, keys.shape[1], dtype=keys.dtype)
+        made[torch.from_numpy(rows), torch.from_numpy(positions[first].astype(np.int64))] = keys[
+            torch.from_numpy(first)
+        ]
         lengths = np.bincount(rows, minlength=len(starts) - 1).clip(1)
         return cls(made, torch.from_numpy(lengths).float())
 
     @classmethod
     def none(cls, key_width: int) -> Openings:
-        """Those of no rows."""
+        """Those of no rows, in float16."""
         return cls(torch.zeros(0, TOKENS, key_width, dtype=torch.float16), torch.zeros(0))
 
     @classmethod

@@ -105,7 +105,7 @@ class Router:
             unpacked = torch.from_numpy(decoded(keys[-1], width))
             starts = np.concatenate([[0], np.cumsum(batch.lengths)])
             coarse.append(block(unpacked, starts, dtype))
-            openings.append(Openings.of(unpacked, batch.positions, starts))
+            openings.append(Openings.of(unpacked.half(), batch.positions, starts))
         held = HeldKeys.of(keys, lengths, width, dtype, whole=len(ids) <= self.options.exact_below)
         columns = (ids, documents, labels, timestamps, trusts)
         return RoutingIndex(*columns, held, CoarseKeys(tuple(coarse)), Openings.joined(openings))

@@ -113,7 +113,7 @@ def read_rows(path: Path) -> list[TaskRow]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise NeuragError(f"{path} cannot be read: {error.strerror}") from None
+        raise NeuragError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError:
         raise NeuragError(f"{path} cannot be read: it is not UTF-8 text") from None
     rows = [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
