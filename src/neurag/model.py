@@ -2,7 +2,7 @@
 
 Modes: `neurag` (neurons, nothing pasted), `closed` (the plain backbone), `rag` (BM25 passages pasted),
 `hybrid` (both: passages are read, neurons asked alone, and the reader chooses, choosing.py). Not here: how neurons are
-chosen and act (hyper_layer/), how they are made (knowledge/).
+chosen and act (hyper_layer/), how they are made (knowledge/), which questions are worth asking in steps (chaining.py).
 
     >>> model = Model.load(bank="notes.bank")            # doctest: +SKIP
     >>> model.answer("Who leads the Oskerby workshop?").answer      # doctest: +SKIP
